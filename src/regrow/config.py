@@ -1,0 +1,140 @@
+"""Settings: read once at start, frozen, and checked with errors that say how to mend them.
+
+Precedence: argument > environment > `.env` > `regrow.toml` > default. Each field's environment name is `FAILURE_` + its
+name in capitals; in `regrow.toml` it is the plain name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from regrow.decide import Policies, RetryPolicy
+from regrow.errors import SettingsError
+from regrow.model import NETWORK, SYSTEM, TEMPORARY
+
+#: The guide gives the network two retries more than the others (G2, G14).
+NETWORK_EXTRA_RETRIES = 2
+
+
+class Settings(BaseSettings):
+    """Everything an administrator can set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FAILURE_",
+        env_file=".env",
+        toml_file="regrow.toml",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        allow_inf_nan=False,
+    )
+
+    database_url: str = Field("sqlite:///regrow.db", description="Where the ledger lies (SQLAlchemy URL).")
+    mode: Literal["observe", "recover"] = Field(
+        "observe", description="`observe` only records and says what it would do; `recover` does it."
+    )
+    recovery_enabled: bool = Field(True, description="False stops every automatic retry.")
+    notification_enabled: bool = Field(True, description="False stops every message.")
+    max_recovery_attempts: int = Field(
+        3, ge=0, le=50, description="Retries of system and temporary failures; network failures get 2 more; 0: none."
+    )
+    network_retry_seconds: float = Field(30, gt=0, description="Delay before the first retry of a network failure.")
+    system_retry_seconds: float = Field(300, gt=0, description="Delay before the first retry of a system failure.")
+    temporary_retry_seconds: float = Field(
+        180, gt=0, description="Delay before the first retry of a temporary failure."
+    )
+    retry_jitter: float = Field(0, ge=0, le=1, description="Largest share of a delay that chance adds to it.")
+    lease_seconds: float = Field(
+        60, ge=1, le=86400, description="Silence of a running retry after which its worker counts as dead, in seconds."
+    )
+    tick_seconds: float = Field(1, gt=0, le=5, description="How often the dispatcher looks for due work, in seconds.")
+    envelope_limit_bytes: int = Field(
+        1_000_000, ge=1024, description="A call larger than this is not kept, so its task is not retried."
+    )
+    logs_dir: str = Field("logs", description="Folder of admin_alerts.log and user_notifications.log.")
+    language: Literal["en", "zh"] = Field("en", description="Language of what people read.")
+    timezone: str | None = Field(None, description="Time zone of what people read; the machine's if not set.")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                ZoneInfo(value)
+            except (ZoneInfoNotFoundError, ValueError, OSError):
+                raise ValueError("not a known time zone; take a name such as Asia/Shanghai") from None
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The sources in order of precedence."""
+        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+
+    def policies(self) -> Policies:
+        """Schedules and switches as `decide` wants them (G2, G3, G4, G14)."""
+        base = self.max_recovery_attempts
+        network = base + NETWORK_EXTRA_RETRIES if base else 0
+        return Policies(
+            by_category={
+                NETWORK.key: RetryPolicy(self.network_retry_seconds, network),
+                SYSTEM.key: RetryPolicy(self.system_retry_seconds, base),
+                TEMPORARY.key: RetryPolicy(self.temporary_retry_seconds, base),
+            },
+            acting=self.mode == "recover",
+            enabled=self.recovery_enabled,
+            jitter=self.retry_jitter,
+        )
+
+
+def check_names(given: Collection[str]) -> None:
+    """Refuse a setting that does not exist.
+
+    Raises:
+        SettingsError: One does not; the message lists those that do.
+    """
+    unknown = sorted(set(given) - Settings.model_fields.keys())
+    if unknown:
+        known = ", ".join(sorted(Settings.model_fields))
+        raise SettingsError(f"no such setting: {', '.join(unknown)}; known are: {known}")
+
+
+def load(**given: object) -> Settings:
+    """Read the settings.
+
+    Args:
+        given: Values that win over every other source.
+
+    Raises:
+        SettingsError: A value is wrong; the message names each one, where it can be set, and what it may be.
+    """
+    check_names(given)
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic checks the values
+    except ValidationError as error:
+        lines = [_line(one["loc"], one["msg"], one.get("input")) for one in error.errors()]
+        raise SettingsError("\n".join(lines)) from None
+    except ValueError as error:  # a regrow.toml or .env that cannot be parsed
+        raise SettingsError(f"regrow.toml or .env cannot be read: {error}") from None
+
+
+def _line(place: tuple[int | str, ...], problem: str, value: object) -> str:
+    field = str(place[0]) if place else "?"
+    name = field.upper() if field.startswith("failure_") else f"FAILURE_{field.upper()}"
+    return f"{name}={value!r}: {problem} (set it in the environment, in .env, or as {field} in regrow.toml)"

@@ -1,0 +1,164 @@
+"""Failure + Verdict + History -> Decision. Pure: time and luck come in as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from regrow.model import TEMPORARY, Action, Decision, Due, Failure, History, Reason, State, Verdict
+
+#: A longer wait than this is a person's business, whatever Retry-After says.
+LONGEST_WAIT = timedelta(hours=24)
+
+#: A task whose retries die this often is poison and is given up. Source: Sidekiq's poison-pill limit (issue 4633).
+DEATH_LIMIT = 3
+
+#: An attempt that waits in a queue is sent again at least this often.
+LONGEST_LEASE = timedelta(hours=1)
+
+#: Longest task id that can be sent again as it is. Source: AMQP 0-9-1 carries it as a short string (`correlation_id`).
+TASK_ID_LIMIT = 255
+
+#: A parked task that is over must be ended by Celery within this time, or the dispatcher orders it.
+CLOSE_WAIT = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When and how often a category is retried.
+
+    Args:
+        first_seconds: Delay before the first retry; each further one is twice as long.
+        limit: How many retries at most.
+    """
+
+    first_seconds: float
+    limit: int
+
+    def delay_seconds(self, retry: int) -> float:
+        """Delay before retry number `retry` (the first is 1)."""
+        return float(self.first_seconds * 2.0 ** min(retry - 1, 500))
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """All that a decision depends on beside the failure itself.
+
+    Args:
+        by_category: Policy of each category that time can heal, by key.
+        acting: False in observe mode: everything is decided, nothing is done.
+        enabled: False if the administrator switched automatic retries off (FAILURE_RECOVERY_ENABLED).
+        jitter: Largest share of the delay that luck may add, between 0 and 1.
+    """
+
+    by_category: Mapping[str, RetryPolicy]
+    acting: bool = True
+    enabled: bool = True
+    jitter: float = 0.0
+
+    def of(self, category: str) -> RetryPolicy:
+        """The policy of a category; one that a plug-in added and gave no schedule waits as temporary failures do."""
+        return self.by_category.get(category) or self.by_category[TEMPORARY.key]
+
+
+def number(failure: Failure, history: History) -> tuple[int, bool]:
+    """Under which attempt number a failed run is recorded, and whether it was recorded before."""
+    if history.failure is None:
+        return failure.attempt, False
+    if failure.token is not None:
+        superseded = failure.attempt <= history.attempts or history.state is State.RECOVERED
+        return failure.attempt, superseded
+    # A message of somebody else's: while the ledger holds the task it can only be a second copy of what is recorded;
+    # after the task has ended, somebody ran it again.
+    held = history.state.live or (history.parked and history.state is State.HELD)
+    return (history.attempts, True) if held else (history.attempts + 1, False)
+
+
+def decide(
+    failure: Failure,
+    verdict: Verdict,
+    history: History,
+    attempt: int,
+    *,
+    now: datetime,
+    policies: Policies,
+    luck: float = 0.0,
+) -> Decision:
+    """What to do about a failure. The first rule that applies decides; the cautious ones come first.
+
+    Args:
+        failure: What happened.
+        verdict: Why.
+        history: What the ledger knew before.
+        attempt: Number of the run that failed; `attempt - 1` retries were made before it.
+        now: The moment of the decision.
+        policies: Schedules and switches.
+        luck: A random number in [0, 1) for the jitter.
+    """
+    close_at = now + CLOSE_WAIT if history.parked else None
+    if failure.expected:
+        return Decision(Action.HAND_OVER, Reason.EXPECTED, close_at)
+    if not verdict.category.retry:
+        unknown = verdict.layer == "none"
+        reason = Reason.UNKNOWN_CAUSE if unknown else Reason.NOT_HEALABLE
+        return Decision(Action.HAND_OVER, reason, close_at)
+    if not failure.options.retry:
+        return Decision(Action.HAND_OVER, Reason.OWNER_SAID_NO, close_at)
+    if failure.envelope is None or not _exact(failure.task_id):
+        return Decision(Action.HAND_OVER, Reason.CALL_NOT_KEPT, close_at)
+    policy = policies.of(verdict.category.key)
+    if policy.limit == 0 or not policies.enabled:
+        return Decision(Action.HAND_OVER, Reason.RETRIES_OFF, close_at)
+    if attempt > policy.limit:
+        return Decision(Action.GIVE_UP, Reason.RETRIES_USED_UP, close_at)
+    # A task whose message was parked keeps waiting in the ledger; in observe mode nothing is ever taken from Celery.
+    park = policies.acting and failure.parkable and failure.options.park
+    if (verdict.caution or failure.work_done) and not failure.options.idempotent:
+        return Decision(Action.HOLD, Reason.WORK_MAY_BE_DONE, park=park)
+    delay = _bounded(policy.delay_seconds(attempt) * (1 + policies.jitter * luck))
+    if verdict.retry_after_seconds is not None:
+        delay = max(delay, _bounded(verdict.retry_after_seconds))
+    due_at = now + delay
+    if failure.expires_at is not None and due_at >= failure.expires_at:
+        return Decision(Action.GIVE_UP, Reason.WOULD_EXPIRE, close_at)
+    if delay > LONGEST_WAIT:
+        return Decision(Action.HOLD, Reason.WAIT_TOO_LONG, park=park)
+    if not policies.acting:
+        return Decision(Action.HOLD, Reason.OBSERVING, due_at, delay.total_seconds())
+    return Decision(Action.RETRY, Reason.CAN_HEAL, due_at, delay.total_seconds(), park)
+
+
+def _bounded(seconds: float) -> timedelta:
+    """A wait that every clock can add; beyond the bound a person decides anyway. What is no number counts as none."""
+    return timedelta(seconds=min(seconds, 10 * LONGEST_WAIT.total_seconds()) if seconds > 0 else 0)
+
+
+def _exact(task_id: str) -> bool:
+    """True if brokers and the ledger carry the id as it is, so that the task can be sent again under it."""
+    surrogate = any("\ud800" <= char <= "\udfff" for char in task_id)
+    return len(task_id) <= TASK_ID_LIMIT and "\0" not in task_id and not surrogate
+
+
+def rescue(due: Due) -> Decision:
+    """What to do about an attempt that fell silent: it was claimed in state `dispatched` after its lease had ended.
+
+    An attempt that no worker began is sent again without harm, as often as it takes: its older copies are stale. One
+    that began may have done its work: it runs again only if the task's owner declared that harmless, and not for ever.
+    """
+    if not due.started:
+        return Decision(Action.RETRY, Reason.CAN_HEAL)
+    if not due.idempotent:
+        return Decision(Action.HOLD, Reason.FELL_SILENT)
+    if due.deaths >= DEATH_LIMIT:
+        return Decision(Action.GIVE_UP, Reason.FELL_SILENT)
+    return Decision(Action.RETRY, Reason.CAN_HEAL)
+
+
+def lease(run: timedelta, rescues: int) -> timedelta:
+    """How long to wait for an attempt that was sent again `rescues` times: each time twice as long, an hour at most.
+
+    A full queue or a deployment must not fill the queue further with copies.
+    """
+    doubled: timedelta = run * 2 ** min(rescues, 10)
+    return min(doubled, max(run, LONGEST_LEASE))

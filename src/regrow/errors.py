@@ -1,0 +1,58 @@
+"""Everything that Regrow raises on purpose.
+
+RegrowError
+├── SettingsError      a setting, an option or a file of settings is wrong; raised at start only
+├── RuleError          a classification rule is wrong, or no engine will run its pattern
+├── LedgerError        the ledger cannot be read or written
+│   └── NotMigrated    its tables are missing or older than this version
+├── DispatchError      the message broker did not take a task that was due
+└── DeliveryError      a channel did not take a message; `permanent` says that trying again is useless
+
+Each message says what is wrong, where, and how to mend it.
+"""
+
+
+class RegrowError(Exception):
+    """Something went wrong in Regrow itself, not in the user's task."""
+
+
+class SettingsError(RegrowError):
+    """A setting is wrong."""
+
+
+class RuleError(RegrowError):
+    """A classification rule cannot be used."""
+
+
+class LedgerError(RegrowError):
+    """The ledger cannot be read or written."""
+
+
+class NotMigrated(LedgerError):
+    """The ledger's tables are missing or out of date: run `regrow db upgrade`."""
+
+
+class DispatchError(RegrowError):
+    """The broker did not take the message.
+
+    Args:
+        message: What happened, for the administrator.
+        permanent: True if trying again cannot help (for example a call that no longer fits the task's arguments).
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+
+
+class DeliveryError(RegrowError):
+    """A channel did not take the message.
+
+    Args:
+        message: What happened, for the administrator.
+        permanent: True if trying again cannot help (for example a rejected address).
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent

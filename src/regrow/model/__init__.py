@@ -1,0 +1,82 @@
+"""The nouns: frozen values that the stages hand to one another.
+
+Read them in this order; it is the order in which a failed task meets them:
+`Failure` (what happened) -> `Verdict` (why) -> `Decision` (what to do) -> `Message` (who is told) -> `Handled` (all).
+Times are aware datetimes in UTC; durations are `timedelta`, or seconds where the name ends in `_seconds`.
+"""
+
+from regrow.model.category import (
+    BUSINESS,
+    CATEGORIES,
+    CONFIG,
+    DATA,
+    NETWORK,
+    SYSTEM,
+    TEMPORARY,
+    UNKNOWN,
+    Audience,
+    Category,
+)
+from regrow.model.failure import (
+    Cause,
+    Failure,
+    Header,
+    TaskOptions,
+)
+from regrow.model.judgement import (
+    Action,
+    Decision,
+    Evidence,
+    Handled,
+    History,
+    Message,
+    Reason,
+    Verdict,
+)
+from regrow.model.record import (
+    AttemptRecord,
+    Balance,
+    Record,
+)
+from regrow.model.state import (
+    State,
+)
+from regrow.model.work import (
+    Due,
+    DueMessage,
+    Lease,
+    Tick,
+)
+
+__all__ = [
+    "BUSINESS",
+    "CATEGORIES",
+    "CONFIG",
+    "DATA",
+    "NETWORK",
+    "SYSTEM",
+    "TEMPORARY",
+    "UNKNOWN",
+    "Action",
+    "AttemptRecord",
+    "Audience",
+    "Balance",
+    "Category",
+    "Cause",
+    "Decision",
+    "Due",
+    "DueMessage",
+    "Evidence",
+    "Failure",
+    "Handled",
+    "Header",
+    "History",
+    "Lease",
+    "Message",
+    "Reason",
+    "Record",
+    "State",
+    "TaskOptions",
+    "Tick",
+    "Verdict",
+]

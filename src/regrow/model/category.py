@@ -1,0 +1,49 @@
+"""Who can do something about a failure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Audience(StrEnum):
+    """Who can do something about a failure."""
+
+    TIME = "time"
+    ADMINISTRATOR = "administrator"
+    USER = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A kind of failure, by who can do something about it (spec/labels.md).
+
+    Args:
+        key: The name in the ledger, in reports and on the command line, e.g. `recoverable_network`.
+        audience: Who can do something about it.
+    """
+
+    key: str
+    audience: Audience
+
+    @property
+    def retry(self) -> bool:
+        """True if time alone can heal it."""
+        return self.audience is Audience.TIME
+
+    def __str__(self) -> str:
+        return self.key
+
+
+NETWORK = Category("recoverable_network", Audience.TIME)
+SYSTEM = Category("recoverable_system", Audience.TIME)
+TEMPORARY = Category("recoverable_temporary", Audience.TIME)
+DATA = Category("unrecoverable_data", Audience.ADMINISTRATOR)
+CONFIG = Category("unrecoverable_config", Audience.ADMINISTRATOR)
+BUSINESS = Category("unrecoverable_business", Audience.USER)
+UNKNOWN = Category("unknown", Audience.ADMINISTRATOR)
+
+#: The guide's six categories (G1) and `unknown`, by key.
+CATEGORIES: dict[str, Category] = {
+    category.key: category for category in (NETWORK, SYSTEM, TEMPORARY, DATA, CONFIG, BUSINESS, UNKNOWN)
+}

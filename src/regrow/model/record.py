@@ -1,0 +1,110 @@
+"""What a reader of the ledger sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from regrow.model.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One failed run as the ledger keeps it.
+
+    Args:
+        number: 1 for the task's first run.
+        failed_at: When it failed.
+        exception_type: Full dotted class name.
+        message: The exception's text.
+        traceback: The formatted traceback.
+        worker: Host name of the worker.
+        category: Key of its category.
+        confidence: Between 0 and 1.
+        rule: Id of the rule that won.
+        verdict: The whole verdict as JSON text.
+        action: What was decided.
+        reason: Why.
+        retry_at: When the next retry was due, if one was decided.
+    """
+
+    number: int
+    failed_at: datetime
+    exception_type: str
+    message: str
+    traceback: str
+    worker: str
+    category: str
+    confidence: float
+    rule: str
+    verdict: str
+    action: str
+    reason: str
+    retry_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One failed task as the ledger keeps it.
+
+    Args:
+        id: Id in the ledger.
+        task_id: Celery's id of the task.
+        task_name: Celery's name of the task.
+        state: Where it stands.
+        category: Key of the last failure's category.
+        reason: Why the last decision was taken.
+        fingerprint: Same for failures of the same shape.
+        attempts: How many failed runs are recorded.
+        parked: True while Celery waits for its end.
+        due_at: When the dispatcher looks at it next.
+        queue: Where its message came from.
+        user_id: The end user, '' where unknown.
+        first_failed_at: When its first run failed.
+        last_failed_at: When its last run failed.
+        ended_at: When it recovered, was handed over, given up or dismissed.
+        message: The last exception as `type: text`.
+        history: Its failed runs in order; filled only where one task is looked at.
+    """
+
+    id: int
+    task_id: str
+    task_name: str
+    state: State
+    category: str
+    reason: str
+    fingerprint: str
+    attempts: int
+    parked: bool
+    due_at: datetime | None
+    queue: str
+    user_id: str
+    first_failed_at: datetime
+    last_failed_at: datetime
+    ended_at: datetime | None
+    message: str
+    history: tuple[AttemptRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """The ledger equation, read in one transaction.
+
+    Args:
+        captured: Failures ever recorded and not yet removed by retention.
+        by_state: How many stand in each state; every state is present.
+        overdue: How many are due and not yet looked at.
+        parked: How many tasks Celery waits for.
+        undelivered: Messages that wait for delivery.
+    """
+
+    captured: int
+    by_state: dict[State, int]
+    overdue: int
+    parked: int
+    undelivered: int
+
+    @property
+    def balanced(self) -> bool:
+        """True if nothing is lost: captured is the sum of all states."""
+        return self.captured == sum(self.by_state.values())

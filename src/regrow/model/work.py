@@ -1,0 +1,99 @@
+"""What the dispatcher holds in its hands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from regrow.model.judgement import Message
+from regrow.model.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A failure that the dispatcher has claimed because something must be done about it now.
+
+    Args:
+        failure: Id in the ledger.
+        task_id: Celery's id of the task.
+        task_name: Celery's name of the task.
+        category: Key of the last failure's category.
+        state: Where it stood when it was claimed.
+        attempts: How many failed runs are recorded; the next run is this + 1.
+        token: Names this claim; goes into the message.
+        parked: True if Celery still waits for the task's end.
+        started: True if the attempt on its way was seen to start.
+        rescues: How often in a row the attempt was sent and no worker began it.
+        deaths: How often a worker began an attempt and fell silent.
+        idempotent: The task's owner said that running twice does no harm.
+        envelope: The exact call as JSON text, None if it was not kept.
+        error: The last error in Celery's JSON result form.
+        closing: True if an order to fail was already sent for it.
+    """
+
+    failure: int
+    task_id: str
+    task_name: str
+    category: str
+    state: State
+    attempts: int
+    token: str
+    parked: bool
+    started: bool
+    rescues: int
+    deaths: int
+    idempotent: bool
+    envelope: str | None
+    error: str
+    closing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DueMessage:
+    """A message that the dispatcher has claimed for delivery.
+
+    Args:
+        id: Id in the outbox.
+        token: Names this claim.
+        tries: How often delivery was tried before.
+        message: What is to be delivered.
+    """
+
+    id: int
+    token: str
+    tries: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What one round of the dispatcher did.
+
+    Args:
+        sent: Retries handed to the broker.
+        rescued: Attempts that fell silent and were sent again, held or given up.
+        closed: Tasks ended by order.
+        delivered: Messages delivered.
+        failed: Sends and deliveries that did not work and will be tried again.
+        more: True if work was left because the batch was full.
+    """
+
+    sent: int = 0
+    rescued: int = 0
+    closed: int = 0
+    delivered: int = 0
+    failed: int = 0
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """How long the dispatcher waits before it takes silence for death.
+
+    Args:
+        run: For an attempt: from sending to start, and between two signs of life while it runs.
+        claim: For a batch in the dispatcher's own hands.
+    """
+
+    run: timedelta = timedelta(seconds=60)
+    claim: timedelta = timedelta(seconds=60)

@@ -1,0 +1,242 @@
+"""The straight line. READ FIRST.
+
+A failed task goes `capture -> classify -> decide -> one transaction` in `Regrow.handle`, which touches only the ledger.
+`Regrow.act` does what has come due, and is the only place with effects outside the ledger: so a kill -9 between any two
+of its lines is a test (tests/crash), not a mystery. The retry's end comes back through `Regrow.recovered`, or as the
+next failure through `handle`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from regrow import decide, notify
+from regrow.errors import DeliveryError, DispatchError
+from regrow.model import (
+    Action,
+    Audience,
+    Decision,
+    Due,
+    Failure,
+    Handled,
+    Header,
+    History,
+    Lease,
+    Message,
+    Reason,
+    State,
+    Tick,
+    Verdict,
+)
+from regrow.ports import Channel, Classifier, Clock, Dispatcher, Store, Words
+
+log = logging.getLogger("regrow")
+
+#: Failures and messages handled per claim: larger batches gained little when measured.
+BATCH = 500
+
+#: Wait after the broker or a channel refused something.
+SEND_AGAIN = timedelta(seconds=10)
+
+#: After this many refusals in a row the rest of the batch is not tried: each try may cost a time-out.
+BROKER_IS_DOWN = 3
+
+#: A message that no channel took is tried again after 10 s, 20 s, 40 s ... at most an hour, and never dropped.
+LONGEST_DELIVERY_WAIT = timedelta(hours=1)
+
+#: What the dispatcher looks at when it is due: waiting retries, silent attempts, ended tasks that Celery waits for.
+DUE_STATES = (State.SCHEDULED, State.DISPATCHED, State.HANDED_OVER, State.EXHAUSTED, State.DISMISSED)
+
+
+@dataclass(frozen=True)
+class Regrow:
+    """Everything that happens to a failed task.
+
+    Args:
+        store: The ledger.
+        classify: Says why a task failed.
+        policies: Schedules and switches.
+        dispatcher: Puts tasks back on the road.
+        channels: How each audience is reached.
+        words: The language of the messages.
+        clock: Tells the time.
+        luck: Gives a random number in [0, 1) for the jitter.
+        lease: When silence counts as death.
+        telling: False if the administrator switched messages off (FAILURE_NOTIFICATION_ENABLED), or in observe mode.
+    """
+
+    store: Store
+    classify: Classifier
+    policies: decide.Policies
+    dispatcher: Dispatcher
+    channels: Mapping[Audience, Channel]
+    words: Words
+    clock: Clock
+    luck: Callable[[], float]
+    lease: Lease = field(default_factory=Lease)
+    telling: bool = True
+
+    # -- a run failed -----------------------------------------------------------------------------------------------
+
+    def handle(self, failures: Sequence[Failure]) -> list[Handled]:
+        """Record failed runs with everything that follows from them, in one transaction."""
+        now = self.clock()
+        verdicts = [self.classify(failure.causes) for failure in failures]
+        # A row that may be parked is about to become the only copy of its task.
+        only_copy = self.policies.acting and any(
+            failure.parkable and verdict.category.retry for failure, verdict in zip(failures, verdicts, strict=True)
+        )
+        with self.store.transaction(durable=only_copy) as ledger:
+            histories = ledger.histories(failures)
+            return ledger.write(
+                [
+                    self._line(failure, verdict, history, now)
+                    for failure, verdict, history in zip(failures, verdicts, histories, strict=True)
+                ]
+            )
+
+    def _line(self, failure: Failure, verdict: Verdict, history: History, now: datetime) -> Handled:
+        attempt, duplicate = decide.number(failure, history)
+        decision = decide.decide(failure, verdict, history, attempt, now=now, policies=self.policies, luck=self.luck())
+        messages: tuple[Message, ...] = ()
+        if self.telling and not duplicate:
+            messages = notify.compose(failure, verdict, decision, attempt, self.words)
+        return Handled(failure, verdict, decision, messages, history, attempt, duplicate)
+
+    # -- a retry runs -----------------------------------------------------------------------------------------------
+
+    def start(self, header: Header, *, retries: int, idempotent: bool, wait: timedelta = timedelta()) -> bool:
+        """May this worker run the attempt? See `Store.start`."""
+        due_at = self.clock() + wait + self.lease.run
+        return self.store.start(header, retries=retries, idempotent=idempotent, due_at=due_at)
+
+    def history(self, task_id: str) -> History:
+        """What the ledger knows of a task."""
+        return self.store.history(task_id)
+
+    def renew(self, headers: Sequence[Header], *, wait: timedelta = timedelta()) -> None:
+        """These attempts are alive; `wait` is how long they will be quiet, for example before a native retry."""
+        self.store.renew(headers, due_at=self.clock() + wait + self.lease.run)
+
+    def recovered(self, failure: int) -> bool:
+        """A retry succeeded. False if the failure had ended before."""
+        return self.store.recovered(failure, now=self.clock())
+
+    def closed(self, failure: int) -> None:
+        """Celery has ended the task as failed, so nobody waits for it any longer."""
+        self.store.closed([failure], now=self.clock())
+
+    # -- what has come due ------------------------------------------------------------------------------------------
+
+    def act(self) -> Tick:
+        """Do one batch of what has come due: retries, silent attempts, endings, messages."""
+        now = self.clock()
+        sending = self.policies.acting and self.policies.enabled
+        states = [state for state in DUE_STATES if sending or state is not State.SCHEDULED]
+        due = self.store.claim(now, limit=BATCH, lease=self.lease.claim, states=states)
+        waiting = [one for one in due if one.state is State.SCHEDULED]
+        silent = [one for one in due if one.state is State.DISPATCHED]
+        ended = [one for one in due if one.state not in (State.SCHEDULED, State.DISPATCHED)]
+
+        again, rescued = self._rescue(silent)
+        if again and not sending:  # switched off while they were on their way: they wait until it is switched on
+            self.store.postpone(again[0].token, [one.failure for one in again], due_at=now + SEND_AGAIN)
+            again = []
+        sent = self._send(waiting + again, self.dispatcher.retry)
+        closed = self._close(ended)
+        delivered, undelivered, more = self._deliver()
+        return Tick(
+            sent=sum(sent.values()),
+            rescued=rescued,
+            closed=sum(closed.values()),
+            delivered=delivered,
+            failed=list(sent.values()).count(False) + list(closed.values()).count(False) + undelivered,
+            more=len(due) == BATCH or more,
+        )
+
+    def _rescue(self, silent: Sequence[Due]) -> tuple[list[Due], int]:
+        """Sort out attempts whose lease ran out; return those to send again, and how many there were."""
+        again: list[Due] = []
+        for due in silent:
+            decision = decide.rescue(due)
+            if due.started and self.dispatcher.succeeded(due.task_id):
+                self.recovered(due.failure)
+            elif decision.action is Action.RETRY:
+                again.append(due)
+            else:
+                self._stop(due, decision)
+        return again, len(silent)
+
+    def _stop(self, due: Due, decision: Decision) -> None:
+        messages = [notify.compose_silent(due, decision, self.words)] if self.telling else []
+        stop = self.store.hold if decision.action is Action.HOLD else self.store.exhausted
+        stop(due.token, [due.failure], messages, reason=decision.reason, now=self.clock())
+
+    def _send(self, batch: Sequence[Due], send: Callable[[Due], None]) -> dict[int, bool]:
+        """Hand a batch to the broker; return for each failure whether it was taken."""
+        taken: dict[int, bool] = {}
+        refusals = 0
+        for due in batch:
+            try:
+                if refusals < BROKER_IS_DOWN:
+                    send(due)
+                    refusals = 0
+                taken[due.failure] = refusals < BROKER_IS_DOWN
+            except DispatchError as error:
+                log.error("regrow could not send task %s [%s]: %s", due.task_name, due.task_id, error)
+                taken[due.failure] = False
+                if error.permanent and due.state.live:
+                    self._stop(due, Decision(Action.HOLD, Reason.CANNOT_BE_SENT))
+                else:
+                    refusals += 1
+        if batch:
+            token, now = batch[0].token, self.clock()
+            for rescues in {due.rescues for due in batch}:
+                ids = [due.failure for due in batch if due.rescues == rescues and taken[due.failure]]
+                self.store.sent(token, ids, due_at=now + decide.lease(self.lease.run, rescues))
+            self.store.postpone(token, [one for one, ok in taken.items() if not ok], due_at=now + SEND_AGAIN)
+        return taken
+
+    def _close(self, ended: Sequence[Due]) -> dict[int, bool]:
+        """End tasks that Celery still waits for: by order first, from here if no worker took the order in time."""
+        ordered = self._send([due for due in ended if not due.closing], self._order)
+        forced = self._send([due for due in ended if due.closing], self.dispatcher.end)
+        self.store.closed([failure for failure, ok in forced.items() if ok], now=self.clock())
+        return ordered | forced
+
+    def _order(self, due: Due) -> None:
+        try:
+            self.dispatcher.close(due)
+        except DispatchError as error:
+            if not error.permanent:
+                raise
+            log.error("regrow cannot order the end of task %s [%s]: %s", due.task_name, due.task_id, error)
+            self.dispatcher.end(due)
+            self.closed(due.failure)
+
+    def _deliver(self) -> tuple[int, int, bool]:
+        """Deliver what the outbox holds; return how many went out, how many did not, and whether more may wait."""
+        if not self.telling:
+            return 0, 0, False
+        until = self.clock() + self.lease.claim / 2
+        batch = self.store.claim_messages(self.clock(), limit=BATCH, lease=self.lease.claim)
+        taken = refused = 0
+        for due in batch:
+            if self.clock() >= until:
+                break  # slow channels: what is left comes due when the claim ends, and is never delivered twice
+            try:
+                self.channels[due.message.audience].send(due.message)
+            except Exception as error:  # noqa: BLE001  # anybody's code: one that fails must not stop the rest
+                log.error("regrow could not deliver %s: %s", due.message.key, error)
+                wait = min(SEND_AGAIN * 2 ** min(due.tries, 10), LONGEST_DELIVERY_WAIT)
+                due_at = None if getattr(error, "permanent", False) else self.clock() + wait
+                why = str(error) if isinstance(error, DeliveryError) else f"{type(error).__name__}: {error}"
+                self.store.undelivered(due.token, {due.id: why}, due_at=due_at)
+                refused += 1
+            else:
+                self.store.delivered(due.token, [due.id], now=self.clock())
+                taken += 1
+        return taken, refused, len(batch) == BATCH

@@ -1,0 +1,185 @@
+"""Every Protocol: what the pipeline needs from the world, and what a plug-in may supply.
+
+An implementation passes when `regrow.testing.exercise_*` passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from regrow.model import (
+    Balance,
+    Cause,
+    Due,
+    DueMessage,
+    Failure,
+    Handled,
+    Header,
+    History,
+    Message,
+    Reason,
+    Record,
+    State,
+    Verdict,
+)
+
+
+class Clock(Protocol):
+    """Tells the time."""
+
+    def __call__(self) -> datetime:
+        """The current instant, aware, in UTC."""
+
+
+class Words(Protocol):
+    """A language: takes an English text, gives it in that language (gettext)."""
+
+    def __call__(self, text: str, /) -> str:
+        """`text` in the language, or as it is where no translation exists."""
+
+
+class Matcher(Protocol):
+    """Looks for many patterns in one text at once, in time linear in the text."""
+
+    def scan(self, text: str) -> list[tuple[int, str]]:
+        """The patterns that occur in `text`: (index of the pattern, matched text), in pattern order, each once."""
+
+
+class Classifier(Protocol):
+    """Says why a task failed."""
+
+    def __call__(self, causes: Sequence[Cause]) -> Verdict:
+        """The verdict over an exception chain, outermost first."""
+
+
+class LedgerTransaction(Protocol):
+    """One transaction on the ledger: all of it is kept, or nothing."""
+
+    def histories(self, failures: Sequence[Failure]) -> list[History]:
+        """What the ledger knows of each failure's task, in the same order; the rows are locked until the end."""
+
+    def write(self, handled: Sequence[Handled]) -> list[Handled]:
+        """Keep failures, attempts, decisions and messages; return them with their ids.
+
+        One that another process recorded meanwhile comes back with `duplicate=True`, and nothing of it was written.
+        """
+
+
+class Store(Protocol):
+    """The ledger. Every method is one transaction; times come from the caller's clock."""
+
+    def transaction(self, *, durable: bool) -> AbstractContextManager[LedgerTransaction]:
+        """Open a transaction; `durable` ones survive the loss of power once they are committed."""
+
+    def claim(self, now: datetime, *, limit: int, lease: timedelta, states: Sequence[State]) -> list[Due]:
+        """Take up to `limit` failures that are due into this dispatcher's hands, under a fresh token.
+
+        A scheduled one becomes dispatched. Whoever dies with a claim loses it when the lease ends.
+        """
+
+    def sent(self, token: str, failures: Sequence[int], *, due_at: datetime) -> None:
+        """The broker took these: look at them again at `due_at` if nothing was heard."""
+
+    def postpone(self, token: str, failures: Sequence[int], *, due_at: datetime) -> None:
+        """These could not be sent: give them back, due again at `due_at`."""
+
+    def hold(
+        self, token: str, failures: Sequence[int], messages: Sequence[Message], *, reason: Reason, now: datetime
+    ) -> None:
+        """These need a person's word."""
+
+    def start(self, header: Header, *, retries: int, idempotent: bool, due_at: datetime) -> bool:
+        """A worker is about to run the attempt `header`: may it?
+
+        True exactly once for each sending and each native retry of it (`retries` counts those); an idempotent task may
+        also run again when the broker redelivers it. False means: a stale or second copy, drop it.
+        """
+
+    def renew(self, headers: Sequence[Header], *, due_at: datetime) -> None:
+        """These attempts are still running: look at them at `due_at`."""
+
+    def recovered(self, failure: int, *, now: datetime) -> bool:
+        """A retry succeeded. False if the failure had ended before."""
+
+    def closed(self, failures: Sequence[int], *, now: datetime) -> None:
+        """Celery has ended these tasks: nobody waits any longer."""
+
+    def exhausted(
+        self, token: str, failures: Sequence[int], messages: Sequence[Message], *, reason: Reason, now: datetime
+    ) -> None:
+        """Give these up; those that Celery still waits for are due at once for their order to fail."""
+
+    def history(self, task_id: str) -> History:
+        """What the ledger knows of a task."""
+
+    def claim_messages(self, now: datetime, *, limit: int, lease: timedelta) -> list[DueMessage]:
+        """Take up to `limit` messages that are due for delivery."""
+
+    def delivered(self, token: str, messages: Sequence[int], *, now: datetime) -> None:
+        """The channel took these."""
+
+    def undelivered(self, token: str, messages: Mapping[int, str], *, due_at: datetime | None) -> None:
+        """The channel did not take these (id -> why): try again at `due_at`, or never if that is None."""
+
+
+class Ledger(Protocol):
+    """The ledger for readers: CLI, reports, dashboard. Nothing here writes."""
+
+    def balance(self, now: datetime) -> Balance:
+        """The ledger equation."""
+
+    def failures(
+        self,
+        *,
+        states: Sequence[State] = (),
+        category: str = "",
+        task_name: str = "",
+        before: int | None = None,
+        limit: int = 50,
+    ) -> list[Record]:
+        """Failures, newest first; `before` is the last id of the page before (keyset paging)."""
+
+    def find(self, which: str) -> Record | None:
+        """One failure with its history, by its id in the ledger or by its task id."""
+
+
+class Dispatcher(Protocol):
+    """Puts a task back on the road."""
+
+    def retry(self, due: Due) -> None:
+        """Send the task again under its own id.
+
+        Raises:
+            DispatchError: The broker did not take it.
+        """
+
+    def close(self, due: Due) -> None:
+        """Order a worker to fail the task with its stored error.
+
+        Raises:
+            DispatchError: The broker did not take it.
+        """
+
+    def end(self, due: Due) -> None:
+        """Mark the task failed from here, because no worker took the order in time.
+
+        Raises:
+            DispatchError: The result backend did not take it.
+        """
+
+    def succeeded(self, task_id: str) -> bool:
+        """True if the result backend says that the task has succeeded."""
+
+
+class Channel(Protocol):
+    """A way to reach people."""
+
+    def send(self, message: Message) -> None:
+        """Deliver one message.
+
+        Raises:
+            DeliveryError: It was not delivered.
+        """
