@@ -1,0 +1,171 @@
+"""Connections to the ledger: one kept engine per process, opened after the fork, the same for SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from time import monotonic, sleep
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from regrow.errors import LedgerError, NotMigrated, SettingsError
+
+#: How long a writer waits for another before it reports the ledger as locked. A worker's task waits with it.
+BUSY_SECONDS = 5.0
+
+#: PostgreSQL's code for a missing table. Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
+UNDEFINED_TABLE = "42P01"
+UNDEFINED_COLUMN = "42703"
+
+
+class Database:
+    """Opens the ledger's database lazily and anew in each process.
+
+    Args:
+        url: SQLAlchemy URL, e.g. `sqlite:///regrow.db` or `postgresql+psycopg://user@host/db`.
+
+    Raises:
+        SettingsError: The URL is wrong or names a database that Regrow does not support.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = _checked(url)
+        self._lock = Lock()
+        self._engine: Engine | None = None
+        self._pid = os.getpid()
+
+    @property
+    def sqlite(self) -> bool:
+        """True on SQLite."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @property
+    def engine(self) -> Engine:
+        """This process's engine. A forked child must never use its parent's connections."""
+        if self._pid != os.getpid():
+            # A thread of the parent may have held the lock when it forked, and nobody would ever give it back here.
+            inherited, self._engine, self._lock, self._pid = self._engine, None, Lock(), os.getpid()
+            if inherited is not None:
+                inherited.dispose(close=False)
+        with self._lock:
+            if self._engine is None:
+                self._engine = self._open()
+            return self._engine
+
+    def close(self) -> None:
+        """Give the connections back; the next use opens new ones."""
+        if self._engine is not None and self._pid == os.getpid():
+            self._engine.dispose()
+        self._engine = None
+
+    @contextmanager
+    def write(self, *, durable: bool = False) -> Iterator[Connection]:
+        """A transaction that writes; `durable` ones are on the disk itself once they are committed."""
+        yield from self._transaction(write=True, durable=durable)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads, and that no writer makes wait."""
+        yield from self._transaction(write=False, durable=False)
+
+    def _transaction(self, *, write: bool, durable: bool) -> Iterator[Connection]:
+        try:
+            with self.engine.connect() as plain:
+                connection = plain.execution_options(regrow_write=write, regrow_durable=durable)
+                if not write and not self.sqlite:  # all statements of a reader must see one and the same ledger
+                    connection = connection.execution_options(isolation_level="REPEATABLE READ")
+                with connection.begin():
+                    yield connection
+        except SQLAlchemyError as error:
+            raise self._explain(error) from error
+
+    def _open(self) -> Engine:
+        if self.sqlite:
+            engine = create_engine(self.url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+            return engine
+        given = self.url.query.get("options", ())
+        options = {
+            "connect_timeout": int(BUSY_SECONDS),
+            "application_name": "regrow",
+            # What the address itself says comes last, so it wins.
+            "options": " ".join(
+                (f"-c lock_timeout={int(BUSY_SECONDS * 1000)}", *((given,) if isinstance(given, str) else given))
+            ),
+        }
+        return create_engine(self.url, pool_pre_ping=True, connect_args=options)
+
+    def _explain(self, error: SQLAlchemyError) -> LedgerError:
+        place = self.url.render_as_string(hide_password=True)
+        cause = getattr(error, "orig", None) or error
+        code = getattr(cause, "sqlstate", None)
+        text = str(cause).strip()
+        absent = any(words in text for words in ("no such table", "no such column", "has no column named"))
+        if code in (UNDEFINED_TABLE, UNDEFINED_COLUMN) or (self.sqlite and absent):
+            return NotMigrated(f"the ledger at {place} is not set up or out of date; run: regrow db upgrade")
+        if self.sqlite and "unable to open database file" in text:
+            folder = Path(self.url.database or "").absolute().parent
+            return LedgerError(f"cannot open the ledger {place}: is the folder {folder} there and writable?")
+        first = text.splitlines()[0] if text else type(cause).__name__
+        kind = "cannot reach" if isinstance(error, DBAPIError) and error.connection_invalidated else "cannot use"
+        return LedgerError(f"{kind} the ledger at {place}: {first}")
+
+
+def _checked(url: str) -> URL:
+    mend = "set FAILURE_DATABASE_URL, for example to sqlite:///regrow.db or postgresql+psycopg://user@host/db"
+    try:
+        made = make_url(url)
+        if made.drivername == "postgresql":  # SQLAlchemy's default driver is psycopg2; ours is psycopg 3
+            made = made.set(drivername="postgresql+psycopg")
+        made.get_dialect()
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
+        shown = re.sub(r":[^:/@]+@", ":***@", url)  # never a password in a log
+        raise SettingsError(f"the ledger's address {shown!r} cannot be used ({error}); {mend}") from None
+    if made.get_backend_name() not in ("sqlite", "postgresql"):
+        name = made.get_backend_name()
+        raise SettingsError(f"a ledger on {name} is not supported yet, only SQLite and PostgreSQL; {mend}")
+    if made.get_backend_name() == "sqlite" and made.database in (None, "", ":memory:"):
+        raise SettingsError(f"a ledger in memory would lose every failure at the end of the process; {mend}")
+    return made
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # Transactions are begun by _begin_sqlite, not by the driver's guesses.
+    connection.isolation_level = None
+    _switch_to_wal(connection)
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Two that open a new ledger at once refuse each other the switch, and SQLite's own wait does not cover it."""
+    until = monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or monotonic() >= until:
+                raise
+            sleep(0.01)
+        else:
+            return
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    options: dict[str, Any] = dict(connection.get_execution_options())
+    if options.get("regrow_write"):
+        # In WAL mode NORMAL may lose the last commits with the power; a parked row is the only copy of its task.
+        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options.get('regrow_durable') else 'NORMAL'}")
+        # A transaction that reads first and then writes would deadlock with its like, so it takes the lock at once.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql("BEGIN")

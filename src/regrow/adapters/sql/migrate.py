@@ -1,0 +1,44 @@
+"""`regrow db upgrade`: bring the ledger's tables up to date, any number of times, beside a host's own migrations."""
+
+from __future__ import annotations
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from regrow.adapters.sql.engine import Database
+
+#: Key of PostgreSQL's advisory lock, so that two upgrades at once wait for each other; any fixed number of our own.
+UPGRADE_LOCK = 0x52454752
+
+
+def upgrade(database: Database) -> tuple[str | None, str]:
+    """Create or update the tables.
+
+    Returns:
+        The revision before (None if there was no ledger) and the revision now.
+    """
+    config = Config()
+    config.set_main_option("script_location", "regrow:adapters/migrations")
+    with database.write(durable=True) as connection:
+        if not database.sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
+        before = revision_of(connection)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    return before, newest()
+
+
+def newest() -> str:
+    """The revision that this version of Regrow needs."""
+    config = Config()
+    config.set_main_option("script_location", "regrow:adapters/migrations")
+    return str(ScriptDirectory.from_config(config).get_current_head())
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The revision that the ledger is at, None if it has no tables."""
+    context = MigrationContext.configure(connection, opts={"version_table": "regrow_alembic_version"})
+    return context.get_current_revision()

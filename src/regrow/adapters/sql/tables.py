@@ -1,0 +1,214 @@
+"""The ledger's tables. The migrations create them; a test compares both.
+
+`failure.due_at` carries the whole clockwork: it is when the dispatcher must look at the row next, whatever its state,
+and NULL when nobody needs to. A claim moves it to the end of the claim's lease, so a dispatcher that dies gives its
+work back.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from regrow.capture.clean import clean
+
+#: Longest task id that is kept exactly. Source: AMQP 0-9-1 carries it as a short string (`correlation_id`).
+TASK_ID_LIMIT = 255
+
+#: SQLite counts rows by itself only in a column that it calls INTEGER.
+Id = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime, kept in UTC. SQLite has no such type: there it is text that sorts as time does."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To the database; a naive datetime is a mistake and is refused."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"the ledger takes aware datetimes only, got {value!r}")
+        return value.astimezone(UTC).replace(tzinfo=None) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """From the database."""
+        if value is None:
+            return None
+        instant: datetime = value
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+class Word(TypeDecorator[str]):
+    """A name from one of our enumerations, kept as its value (psycopg would send an Enum's Python name)."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """To the database."""
+        return None if value is None else str(value)
+
+
+class Phrase(TypeDecorator[str]):
+    """Text for people: what no database can hold is replaced, and what is too long for the column is cut."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """To the database."""
+        return None if value is None else clean(value, _length(self))
+
+
+class LongPhrase(Phrase):
+    """A Phrase of any length."""
+
+    impl = Text
+    cache_ok = True
+
+
+class Name(TypeDecorator[str]):
+    """Text that tells one thing from another: kept exactly where that is possible, and never taken for its like."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """To the database; the same in comparisons."""
+        return None if value is None else folded(value, _length(self))
+
+
+def _length(kind: TypeDecorator[str]) -> int:
+    return getattr(kind.impl_instance, "length", None) or sys.maxsize
+
+
+def folded(text: str, limit: int) -> str:
+    """`text` itself, or a beginning and a digest of it if it is longer than `limit` or holds NUL or lone surrogates."""
+    if len(text) <= limit and clean(text) == text:
+        return text
+    digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{clean(text[: limit - len(digest) - 1])}~{digest}"
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+failure = Table(
+    "regrow_failure",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("task_id", Name(TASK_ID_LIMIT), nullable=False, unique=True),
+    Column("task_name", Phrase(255), nullable=False),
+    Column("state", Word(16), nullable=False),
+    Column("category", Word(64), nullable=False),
+    Column("reason", Word(32), nullable=False),
+    Column("fingerprint", Phrase(64), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("rescues", Integer, nullable=False),
+    Column("deaths", Integer, nullable=False),
+    # Celery waits for this task's end: it was parked and has neither recovered nor been closed.
+    Column("parked", Boolean, nullable=False),
+    Column("idempotent", Boolean, nullable=False),
+    Column("due_at", Instant),
+    Column("token", String(32)),
+    # Native retries that the running attempt had made when it last started; NULL until a worker starts it.
+    Column("started_retries", Integer),
+    # An order to fail was sent, because Celery had not ended a parked task by itself.
+    Column("ordered", Boolean, nullable=False),
+    Column("queue", Phrase(255), nullable=False),
+    Column("user_id", Phrase(255), nullable=False),
+    Column("first_failed_at", Instant, nullable=False),
+    Column("last_failed_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    sqlite_autoincrement=True,
+)
+Index(
+    "ix_regrow_failure_due_at",
+    failure.c.due_at,
+    sqlite_where=failure.c.due_at.isnot(None),
+    postgresql_where=failure.c.due_at.isnot(None),
+)
+Index("ix_regrow_failure_state_id", failure.c.state, failure.c.id)
+
+attempt = Table(
+    "regrow_attempt",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("failure_id", Id, ForeignKey("regrow_failure.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("failed_at", Instant, nullable=False),
+    Column("exception_type", Phrase(255), nullable=False),
+    Column("message", LongPhrase, nullable=False),
+    Column("traceback", LongPhrase, nullable=False),
+    Column("error", LongPhrase, nullable=False),
+    Column("worker", Phrase(255), nullable=False),
+    Column("category", Word(64), nullable=False),
+    Column("confidence", Float, nullable=False),
+    Column("rule", Phrase(255), nullable=False),
+    Column("verdict", LongPhrase, nullable=False),
+    Column("action", Word(16), nullable=False),
+    Column("reason", Word(32), nullable=False),
+    Column("retry_at", Instant),
+    UniqueConstraint("failure_id", "number"),
+)
+
+envelope = Table(
+    "regrow_envelope",
+    metadata,
+    Column("failure_id", Id, ForeignKey("regrow_failure.id", ondelete="CASCADE"), primary_key=True),
+    Column("coding", Word(16), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+outbox = Table(
+    "regrow_outbox",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("failure_id", Id, ForeignKey("regrow_failure.id", ondelete="CASCADE"), nullable=False),
+    Column("key", Name(512), nullable=False, unique=True),
+    Column("audience", Word(16), nullable=False),
+    Column("message", LongPhrase, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("due_at", Instant),
+    Column("token", String(32)),
+    Column("tries", Integer, nullable=False),
+    Column("last_error", LongPhrase, nullable=False),
+    Column("delivered_at", Instant),
+    sqlite_autoincrement=True,
+)
+Index(
+    "ix_regrow_outbox_due_at",
+    outbox.c.due_at,
+    sqlite_where=outbox.c.due_at.isnot(None),
+    postgresql_where=outbox.c.due_at.isnot(None),
+)
