@@ -1,0 +1,287 @@
+"""The door: wraps each task's call from outside, parks what time can heal, and lets no stale copy run.
+
+The life of a call, as `Door.call` sees it:
+
+1. A stale or second copy of a retry, or a redelivered copy of a task that the ledger holds, is dropped (`Ignore`).
+2. An order to fail raises the stored error, and Celery ends task, chain and chord as it always does.
+3. The task runs. What Celery itself does with Retry, Ignore and Reject, native retries first of all, is left alone.
+4. It fails for good: the ledger takes it, and `Retry` is raised without a message being sent, so that Celery keeps the
+   task's chord, chain and waiters open. If the ledger does not take it, the task fails as it would have without us.
+5. Celery has stored the end (`task_postrun`): the ledger learns it. Not earlier, or a kill in between would lose it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from celery import Celery, Task, states
+from celery.app.task import Context
+from celery.exceptions import Ignore, Reject, Retry
+
+from regrow.adapters.celery import facts
+from regrow.adapters.celery.envelope import read_header
+from regrow.adapters.celery.keepalive import KeepAlive
+from regrow.errors import LedgerError
+from regrow.model import Action, Handled, Header, State, TaskOptions
+from regrow.pipeline import Regrow
+
+log = logging.getLogger("regrow")
+
+
+class Visit:
+    """What the door remembers of one running task, on the task's request.
+
+    Args:
+        header: Our header on the message, if Regrow sent it.
+        wishes: The task owner's options.
+    """
+
+    def __init__(self, header: Header | None, wishes: TaskOptions) -> None:
+        self.header = header
+        self.wishes = wishes
+        self.handled: Handled | None = None
+        self.seen = False
+        self.entered = False
+        self.stored = False
+
+
+class Door:
+    """Stands before every task of a worker.
+
+    Args:
+        regrow: The pipeline.
+        limit: Largest call that is kept, in bytes.
+    """
+
+    def __init__(self, regrow: Regrow, *, limit: int) -> None:
+        self._regrow = regrow
+        self._limit = limit
+        self._alive = KeepAlive(regrow.renew, regrow.lease.run.total_seconds() / 3)
+        self._wishes: dict[str, TaskOptions | None] = {}
+
+    # -- hanging the door -------------------------------------------------------------------------------------------
+
+    def hang(self, app: Celery) -> list[Task]:
+        """Wrap every task that is not wrapped yet; return those."""
+        hung = []
+        for task in app.tasks.values():
+            if task.name not in self._wishes:
+                self._wishes[task.name] = facts.options(task)
+            wishes = self._wishes[task.name]
+            if wishes is None or task.name.startswith("celery.") or "regrow_door" in vars(type(task)):
+                continue
+            self._wrap(type(task))
+            hung.append(task)
+        return hung
+
+    def _wrap(self, kind: type[Task]) -> None:
+        inner: Callable[..., Any] = kind.__call__
+        plain = inner is Task.__call__
+        door = self
+
+        @functools.wraps(inner, assigned=("__name__", "__qualname__", "__doc__"))
+        def through_door(task: Task, *args: Any, **kwargs: Any) -> Any:
+            request = task.request
+            # Looked up at call time for a plain task: Celery replaces Task.__call__ when a worker starts.
+            run = functools.partial(Task.__call__ if plain else inner, task)
+            if request.called_directly or request.is_eager or request.id is None or hasattr(request, "regrow_visit"):
+                return run(*args, **kwargs)
+            return door.call(task, request, run, args, kwargs)
+
+        kind.__call__ = through_door
+        kind.regrow_door = True
+
+    # -- one call ---------------------------------------------------------------------------------------------------
+
+    def call(
+        self, task: Task, request: Context, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Run a task that a worker has received."""
+        visit = Visit(read_header(request), self._wishes.get(task.name) or TaskOptions())
+        request.regrow_visit = visit
+        visit.entered = True
+        self._enter(task, request, visit)
+        try:
+            return run(*args, **kwargs)
+        except Retry as retry:
+            self._wait_for(visit, retry)
+            raise
+        except (Ignore, Reject):
+            raise
+        except Exception as error:
+            ending = self._failed(task, request, visit, error)
+            if ending is None:
+                raise
+            raise ending from error
+
+    def _enter(self, task: Task, request: Context, visit: Visit) -> None:
+        """Drop what must not run, fail what was ordered to fail.
+
+        Raises:
+            Ignore: This copy is stale.
+        """
+        if visit.header is None:
+            if (request.delivery_info or {}).get("redelivered") and not visit.wishes.idempotent:
+                self._refuse_redelivered(task, request)
+            return
+        if not self._may_start(task, request, visit.header, visit.wishes):
+            log.info("regrow dropped a stale copy of task %s[%s]", task.name, request.id)
+            raise Ignore("a stale copy of a retry")
+        if visit.header.close:
+            visit.seen = True
+            raise _stored_error(task, visit.header)
+        self._alive.add(visit.header)
+
+    def _may_start(self, task: Task, request: Context, header: Header, wishes: TaskOptions) -> bool:
+        try:
+            return self._regrow.start(header, retries=request.retries or 0, idempotent=wishes.idempotent)
+        except LedgerError as error:
+            # Unasked it might run twice; the ledger still has the task and sends it again when its lease is over.
+            log.error("regrow cannot start a retry of task %s[%s]: %s", task.name, request.id, error)
+            return False
+
+    def _refuse_redelivered(self, task: Task, request: Context) -> None:
+        try:
+            history = self._regrow.history(str(request.id))
+        except LedgerError as error:
+            log.error("regrow cannot check a redelivered copy of task %s[%s]: %s", task.name, request.id, error)
+            return
+        ran = history.failure is not None
+        if history.parked or (ran and self._regrow.policies.acting):
+            log.info("regrow dropped a redelivered copy of task %s[%s]: it has run", task.name, request.id)
+            raise Ignore("a redelivered copy of a task that has run")
+
+    def _wait_for(self, visit: Visit, retry: Retry) -> None:
+        """A native retry of one of our retries is on its way: its lease must outlast the countdown."""
+        if visit.header is None:
+            return
+        self._alive.remove(visit.header)
+        if isinstance(retry.when, datetime):
+            now = self._regrow.clock()
+            wait = (retry.when if retry.when.tzinfo else retry.when.replace(tzinfo=now.tzinfo)) - now
+        else:
+            wait = timedelta(seconds=float(retry.when or 0))
+        try:
+            self._regrow.renew([visit.header], wait=max(wait, timedelta()))
+        except LedgerError as error:
+            log.error("regrow cannot renew a lease before a native retry: %s", error)
+
+    def _failed(
+        self,
+        task: Task,
+        request: Context,
+        visit: Visit,
+        error: Exception,
+        *,
+        work_done: bool = False,
+        parkable: bool = True,
+    ) -> Exception | None:
+        """Record a failure; return what to raise instead of it, None to let it pass. Never raises itself."""
+        visit.seen = True
+        if visit.header is None and isinstance(error, tuple(task.throws or ())):
+            return None
+        try:
+            failure = facts.failure(
+                task,
+                request,
+                error,
+                visit.wishes,
+                header=visit.header,
+                now=self._regrow.clock(),
+                limit=self._limit,
+                work_done=work_done,
+            )
+            failure = failure if parkable else replace(failure, parkable=False)
+            visit.handled = self._regrow.handle([failure])[0]
+            return self._ending(task, request, visit.handled, error)
+        except Exception:
+            log.exception("regrow could not record a failure of task %s[%s]", task.name, request.id)
+            return None
+
+    def _ending(self, task: Task, request: Context, handled: Handled, error: Exception) -> Exception | None:
+        history, decision = handled.history, handled.decision
+        if handled.duplicate:
+            if history.state is State.RECOVERED:
+                return _ignore("another copy of this task has succeeded")
+            still_parked = history.parked and (history.state.live or history.state is State.HELD)
+            return _retry("held by regrow already", error, None) if still_parked else None
+        if not decision.park:
+            log.info("regrow: task %s[%s] %s (%s)", task.name, request.id, decision.action, decision.reason)
+            return None
+        text = f"parked by regrow as failure {handled.id} ({handled.verdict.category}): " + (
+            f"retry {handled.attempt} at {decision.due_at:%Y-%m-%d %H:%M:%S %Z}" if decision.due_at else "held"
+        )
+        if decision.action is Action.HOLD:
+            text += f" ({decision.reason})"
+        log.warning("Task %s[%s] %s", task.name, request.id, text, exc_info=error)
+        return _retry(text, error, decision.due_at)
+
+    # -- its end ----------------------------------------------------------------------------------------------------
+
+    def stored(self, request: Context) -> None:
+        """Celery has stored a task's success and called on its chain, links and chord (`task_success`)."""
+        visit: Visit | None = getattr(request, "regrow_visit", None)
+        if visit is not None:
+            visit.stored = True
+
+    def ended(self, task: Task, request: Context, state: str, result: object) -> None:
+        """A call is over (`task_postrun`); a failure Celery has stored, a success only if `stored` came before."""
+        visit: Visit | None = getattr(request, "regrow_visit", None) or self._unmet(task, request)
+        if visit is None:
+            return
+        if visit.header is not None:
+            self._alive.remove(visit.header)
+        try:
+            self._settle(task, request, visit, state, result)
+        except LedgerError as error:
+            log.error("regrow cannot record the end of task %s[%s]: %s", task.name, request.id, error)
+
+    def _unmet(self, task: Task, request: Context) -> Visit | None:
+        """The visit of a call that failed before it came to the door, in the task's own `before_start`."""
+        wishes = self._wishes.get(task.name)
+        if wishes is None or "regrow_door" not in vars(type(task)) or request.called_directly or request.is_eager:
+            return None
+        visit = Visit(read_header(request), wishes)
+        visit.seen = visit.header is not None and visit.header.close
+        return visit
+
+    def _settle(self, task: Task, request: Context, visit: Visit, state: str, result: object) -> None:
+        if state == states.SUCCESS and visit.stored:
+            if visit.header is not None:
+                self._regrow.recovered(visit.header.failure)
+        elif state in (states.SUCCESS, states.FAILURE):
+            if not visit.seen:
+                # The task's own code had ended; storing its result or going on with its chain failed. If that was no
+                # error which Celery expects there, it is on its way up now, and Celery stores FAILURE after us.
+                error = result if state == states.FAILURE else sys.exc_info()[1]
+                if not isinstance(error, Exception):
+                    error = RuntimeError("Celery could not store the task's result")
+                self._failed(task, request, visit, error, work_done=visit.entered, parkable=False)
+            if visit.header is not None:
+                self._regrow.closed(visit.header.failure)
+            elif visit.handled is not None and visit.handled.history.parked and visit.handled.id is not None:
+                self._regrow.closed(visit.handled.id)
+
+
+def _retry(text: str, error: Exception, when: datetime | None) -> Exception:
+    """Celery's order to keep a task open; raised without a message being sent."""
+    retry: Exception = Retry(text, exc=error, when=when)
+    return retry
+
+
+def _ignore(text: str) -> Exception:
+    """Celery's order to forget this copy of a task."""
+    ignore: Exception = Ignore(text)
+    return ignore
+
+
+def _stored_error(task: Task, header: Header) -> Exception:
+    error = task.backend.exception_to_python(json.loads(header.error or "{}"))
+    return error if isinstance(error, Exception) else RuntimeError("the task failed; its error was not kept")

@@ -1,0 +1,138 @@
+"""From a task that failed in a worker to a `Failure`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from celery import Task
+from celery.app.task import Context
+
+from regrow import capture
+from regrow.adapters.celery import envelope
+from regrow.capture.clean import clean, text_of
+from regrow.model import Failure, Header, TaskOptions
+
+log = logging.getLogger("regrow")
+
+#: Longest traceback and stored error, in characters. A deep recursion's traceback has a thousand frames.
+TRACEBACK_LIMIT = 20_000
+ERROR_LIMIT = 20_000
+
+#: Message header by which the sender of a task names the end user it serves (G6).
+USER_HEADER = "user_id"
+
+
+def options(task: Task) -> TaskOptions | None:
+    """What the task's owner said in `@app.task(regrow=...)`; None if Regrow is to leave the task alone.
+
+    A wrong option is reported, and the task is then never retried: its owner meant to restrain us.
+    """
+    given = getattr(task, "regrow", None)
+    if given is None or given is True:
+        return TaskOptions()
+    if given is False:
+        return None
+    wrong = not isinstance(given, Mapping) or not all(
+        name in TaskOptions.__slots__ and isinstance(value, bool) for name, value in given.items()
+    )
+    if wrong:
+        log.error(
+            "task %s: regrow=%r is not understood; it takes False, or a dict of 'retry', 'idempotent' and 'park' with "
+            "True or False. Until that is mended the task is not retried.",
+            task.name,
+            given,
+        )
+        return TaskOptions(retry=False)
+    return TaskOptions(**given)
+
+
+def failure(
+    task: Task,
+    request: Context,
+    error: BaseException,
+    wishes: TaskOptions,
+    *,
+    header: Header | None,
+    now: datetime,
+    limit: int,
+    work_done: bool = False,
+) -> Failure:
+    """What happened, from the running task and the exception that ended it.
+
+    Args:
+        task: The task.
+        request: Its request.
+        error: The exception.
+        wishes: The task owner's options.
+        header: Our header on the message, if Regrow sent it.
+        now: When it failed.
+        limit: Largest call that is kept, in bytes.
+        work_done: True if the task's own code had ended.
+    """
+    causes = capture.causes_from_exception(error)
+    text = _traceback(error)
+    headers = request.headers or {}
+    return Failure(
+        task_id=str(request.id),
+        task_name=str(task.name),
+        failed_at=now,
+        causes=causes,
+        traceback=text,
+        attempt=header.attempt if header else 1,
+        token=header.token if header else None,
+        fingerprint=capture.fingerprint(causes, text),
+        worker=str(request.hostname or ""),
+        queue=str((request.delivery_info or {}).get("routing_key") or ""),
+        options=wishes,
+        envelope=envelope.keep(task, request, limit=limit),
+        error=_stored(task, error),
+        expected=isinstance(error, tuple(task.throws or ())),
+        work_done=work_done,
+        parkable=not work_done,
+        expires_at=_expiry(request.expires),
+        user_id=str(headers.get(USER_HEADER) or ""),
+    )
+
+
+def _traceback(error: BaseException) -> str:
+    """The formatted traceback; the middle of a very long one is left out."""
+    try:
+        text = clean("".join(traceback.format_exception(error)), 50 * TRACEBACK_LIMIT)
+    except Exception as broken:  # a hostile __str__ or __cause__ must not cost the record
+        return f"(the traceback cannot be formatted: {type(broken).__name__})"
+    if len(text) <= TRACEBACK_LIMIT:
+        return text
+    half = TRACEBACK_LIMIT // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+
+
+def _stored(task: Task, error: BaseException) -> str:
+    """The exception in Celery's JSON result form, for ending the task with it later."""
+    try:
+        form: dict[str, Any] = task.backend.prepare_exception(error, "json")
+        text = json.dumps(form)
+    except Exception:  # arguments that no result backend could keep either
+        text = ""
+    if not text or len(text) > ERROR_LIMIT:
+        kind = type(error)
+        text = json.dumps(
+            {"exc_type": kind.__name__, "exc_module": kind.__module__, "exc_message": [text_of(error, 1000)]}
+        )
+    return text
+
+
+def _expiry(expires: object) -> datetime | None:
+    """The task's own expiry; Celery sends it as ISO text and hands it out as it came."""
+    if isinstance(expires, str):
+        try:
+            expires = datetime.fromisoformat(expires)
+        except ValueError:
+            return None
+    if not isinstance(expires, datetime):
+        return None
+    return expires if expires.tzinfo else expires.replace(tzinfo=UTC)

@@ -1,0 +1,122 @@
+"""Puts Regrow into a worker: the door before its tasks and, if asked for, a dispatcher beside it.
+
+Nothing happens when the application is imported. A worker that starts sends `worker_init`, when all tasks are known and
+nothing has been forked; each pool child sends `worker_process_init`, for tasks that came late.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from threading import Event, Thread
+from typing import Any
+
+from billiard import Process
+from celery import Celery, signals
+from celery.app.trace import build_tracer
+from celery.platforms import close_open_fds
+from celery.utils.log import iter_open_logger_fds
+
+from regrow.adapters.celery.door import Door
+
+log = logging.getLogger("regrow")
+
+#: Rest before a dispatcher that died is started again.
+RESTART_SECONDS = 5.0
+
+
+@dataclass
+class Installation:
+    """Regrow in one Celery application, as `app.regrow`.
+
+    Args:
+        app: The application.
+        settings: What was given to `install`, stronger than the environment.
+        open_door: Reads the settings and connects; called when a worker starts.
+        run_dispatcher: Runs a dispatcher until told to stop, given a function that says whether to go on.
+        dispatcher: True if each worker starts a dispatcher of its own.
+    """
+
+    app: Celery
+    settings: Mapping[str, Any]
+    open_door: Callable[[], Door]
+    run_dispatcher: Callable[[Callable[[], bool]], int]
+    dispatcher: bool = False
+    door: Door | None = None
+    _stop: Event = field(default_factory=Event)
+    _watch: Thread | None = None
+
+    def connect(self) -> None:
+        """Listen to the signals of this application's workers."""
+        signals.worker_init.connect(self._worker_init, weak=False, dispatch_uid=f"regrow-init-{id(self.app)}")
+        signals.worker_process_init.connect(self._hang, weak=False, dispatch_uid=f"regrow-child-{id(self.app)}")
+        signals.worker_ready.connect(self._worker_ready, weak=False, dispatch_uid=f"regrow-ready-{id(self.app)}")
+        signals.worker_shutdown.connect(self._worker_shutdown, weak=False, dispatch_uid=f"regrow-down-{id(self.app)}")
+        signals.task_success.connect(self._task_success, weak=False, dispatch_uid=f"regrow-kept-{id(self.app)}")
+        signals.task_postrun.connect(self._task_postrun, weak=False, dispatch_uid=f"regrow-end-{id(self.app)}")
+
+    def _worker_init(self, sender: Any = None, **_: Any) -> None:
+        if sender is not None and sender.app is not self.app:
+            return
+        try:
+            self.door = self.open_door()
+        except Exception as error:
+            # The user's worker must start all the same: its tasks end as they would without Regrow.
+            log.critical("regrow is NOT active in this worker: %s", error)
+            return
+        self._hang()
+
+    def _hang(self, **_: Any) -> None:
+        if self.door is None:
+            return
+        for task in self.door.hang(self.app):
+            if "__trace__" in vars(task):  # it has a tracer, made before the door was hung
+                task.__trace__ = build_tracer(task.name, task, self.app.loader, app=self.app)
+
+    def _task_success(self, sender: Any = None, **_: Any) -> None:
+        if self.door is not None and sender is not None:
+            self.door.stored(sender.request)
+
+    def _task_postrun(self, task: Any = None, state: Any = None, retval: Any = None, **_: Any) -> None:
+        if self.door is not None and task is not None:
+            self.door.ended(task, task.request, str(state), retval)
+
+    # -- a dispatcher beside the worker -----------------------------------------------------------------------------
+
+    def _worker_ready(self, sender: Any = None, **_: Any) -> None:
+        self._hang()
+        if self.door is None or not self.dispatcher or self._watch is not None:
+            return
+        self._stop.clear()
+        self._watch = Thread(target=self._keep_running, name="regrow-dispatcher-watch", daemon=True)
+        self._watch.start()
+
+    def _keep_running(self) -> None:
+        """Start the dispatcher, and start it again if it dies before the worker does."""
+        while not self._stop.is_set():
+            child = Process(target=self._dispatch, name="regrow-dispatcher", args=(os.getpid(),))
+            child.start()
+            while child.is_alive() and not self._stop.wait(0.5):
+                pass
+            if self._stop.is_set():
+                child.terminate()
+                child.join(10)
+                return
+            if child.exitcode == 0:  # it was told to stop, as when a terminal's Ctrl-C reaches the whole group
+                return
+            log.error("regrow: the dispatcher ended with code %s; starting it again", child.exitcode)
+            self._stop.wait(RESTART_SECONDS)
+
+    def _dispatch(self, parent: int) -> None:
+        # The worker's sockets are not ours; its log files stay open.
+        close_open_fds([sys.__stdin__, sys.__stdout__, sys.__stderr__, *iter_open_logger_fds()])
+        sys.exit(self.run_dispatcher(lambda: os.getppid() == parent))
+
+    def _worker_shutdown(self, **_: Any) -> None:
+        self._stop.set()
+        if self._watch is not None:
+            self._watch.join(15)
+            self._watch = None

@@ -1,0 +1,52 @@
+"""`regrow run`: does what is due, again and again, until it is told to stop. Any number of them share the work."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from threading import Event
+
+from regrow.errors import LedgerError
+from regrow.model import Tick
+from regrow.pipeline import Regrow
+
+log = logging.getLogger("regrow")
+
+#: Rest after the ledger could not be reached, growing to the longest: a database that comes back must not be stormed.
+FIRST_REST_SECONDS = 1.0
+LONGEST_REST_SECONDS = 30.0
+
+
+def run(regrow: Regrow, *, tick_seconds: float, alive: Callable[[], bool] = lambda: True) -> int:
+    """Act until SIGTERM or SIGINT; the batch in hand is finished first.
+
+    Args:
+        regrow: The pipeline.
+        tick_seconds: Rest between two looks when nothing more is due.
+        alive: Asked once a tick; False ends the loop (a worker's child ends with its worker).
+
+    Returns:
+        The exit code, 0.
+    """
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    log.info("regrow dispatcher %d started", os.getpid())
+    rest = FIRST_REST_SECONDS
+    while not stop.is_set() and alive():
+        try:
+            tick = regrow.act()
+        except LedgerError as error:
+            log.error("regrow dispatcher: %s; next try in %.0f s", error, rest)
+            stop.wait(rest)
+            rest = min(rest * 2, LONGEST_REST_SECONDS)
+            continue
+        rest = FIRST_REST_SECONDS
+        if tick != Tick(more=tick.more):
+            log.info("regrow dispatcher: %s", tick)
+        if not tick.more:
+            stop.wait(tick_seconds)
+    log.info("regrow dispatcher %d stopped", os.getpid())
+    return 0
