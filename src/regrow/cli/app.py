@@ -1,0 +1,330 @@
+"""The commands: what they take, and in which order they do things."""
+
+# typer makes a flag of a boolean, however it is declared.
+# ruff: noqa: FBT001, FBT002
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from regrow.cli.session import Session
+from regrow.errors import RegrowError, SettingsError
+
+if TYPE_CHECKING:
+    from regrow.model import Record, State, Verdict
+
+#: What a shell reports for a program that SIGINT or SIGPIPE has ended.
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+
+
+class Commands(TyperGroup):
+    """Turns what goes wrong into one clear line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            answer = super().invoke(ctx)
+            sys.stdout.flush()
+            return answer
+        except RegrowError as error:
+            complain(str(error))
+            raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            drop_output()
+            raise typer.Exit(PIPE_CLOSED) from None
+
+
+def complain(problem: str) -> None:
+    """Say on stderr what is wrong."""
+    from regrow.cli.text import plain
+
+    colour = False if "NO_COLOR" in os.environ else None
+    typer.secho(f"regrow: {plain(problem)}", fg="red", err=True, color=colour)
+
+
+def drop_output() -> None:
+    """Nobody reads our output any longer (`regrow failures | head`): let what is left of it vanish."""
+    # Python flushes stdout once more when it ends, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+cli = typer.Typer(
+    cls=Commands,
+    help="Failed Celery tasks: what failed, why, and what became of it.",
+    no_args_is_help=True,
+    # rich would cost half of the time that `--help` takes.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+database = typer.Typer(help="Set up the ledger.", no_args_is_help=True)
+cli.add_typer(database, name="db")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def run(arguments: Sequence[str] | None = None, *, program: str = "regrow", session: Session | None = None) -> NoReturn:
+    """Run a command line and end the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character gets its number, not a traceback.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    session = session or Session()
+    try:
+        try:
+            typer.main.get_command(cli).main(args=arguments, prog_name=program, obj=session)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        drop_output()
+        sys.exit(PIPE_CLOSED)
+    except Exception as error:
+        # A mistake of ours, or of the application that -A loads.
+        if session.debug:
+            raise
+        complain(f"unexpected {type(error).__name__}: {error} (regrow --debug ... shows where)")
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"regrow {version('regrow')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    context: typer.Context,
+    app: Annotated[
+        str,
+        typer.Option("--app", "-A", envvar="REGROW_APP", metavar="APP", help="Celery application, as for celery -A."),
+    ] = "",
+    database_url: Annotated[
+        str, typer.Option(metavar="URL", help="The ledger's database, if not the one of the settings.")
+    ] = "",
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an unexpected error comes from.")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Failed Celery tasks: what failed, why, and what became of it."""
+    session: Session = context.obj
+    session.app_name, session.database_url, session.debug = app, database_url, debug
+
+
+@database.command()
+def upgrade(context: typer.Context) -> None:
+    """Create or update the ledger's tables. Doing it twice does no harm."""
+    from regrow.wiring import upgrade as upgrade_ledger
+
+    session: Session = context.obj
+    before, now = upgrade_ledger(session.settings)
+    _ = session.words
+    if before == now:
+        typer.echo(_("The ledger is up to date (version {version}).").format(version=now))
+    elif before is None:
+        typer.echo(_("The ledger is set up (version {version}).").format(version=now))
+    else:
+        typer.echo(_("The ledger was updated from version {before} to {version}.").format(before=before, version=now))
+
+
+@cli.command("run")
+def run_command(context: typer.Context) -> None:
+    """Retry what is due and deliver messages, until stopped.
+
+    Any number of dispatchers may run at the same time: they share the work.
+    """
+    import logging
+
+    from regrow.wiring import run_dispatcher
+
+    session: Session = context.obj
+    app = session.needed_app()
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("regrow").setLevel(logging.INFO)
+    raise typer.Exit(run_dispatcher(app, session.settings))
+
+
+@cli.command()
+def status(context: typer.Context, json: AsJson = False) -> None:
+    """The ledger at a glance. Exit code 1 if it does not balance."""
+    from regrow.cli.text import to_json
+    from regrow.wiring import clock
+
+    session: Session = context.obj
+    balance = session.ledger.balance(clock())
+    if json:
+        counts = {state.value: count for state, count in balance.by_state.items()}
+        answer = {
+            "ledger": {"captured": balance.captured, **counts, "balanced": balance.balanced},
+            "parked": balance.parked,
+            "overdue": balance.overdue,
+            "undelivered": balance.undelivered,
+            "mode": session.settings.mode,
+            "database": session.database,
+        }
+        typer.echo(to_json(answer, indent=2))
+    else:
+        from regrow.cli.show import show_balance
+
+        show_balance(balance, database=session.database, mode=session.settings.mode, screen=session.screen)
+    raise typer.Exit(0 if balance.balanced else 1)
+
+
+@cli.command()
+def failures(
+    context: typer.Context,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STATE", help="Only those in this state; may be given more than once."),
+    ] = None,
+    category: Annotated[str, typer.Option(metavar="KEY", help="Only those of this category.")] = "",
+    task: Annotated[str, typer.Option(metavar="NAME", help="Only those of the task with this name.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 20,
+    before: Annotated[int | None, typer.Option(metavar="ID", help="Only those older than this failure.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Failed tasks, newest first."""
+    from regrow.cli.text import record_json, to_json
+
+    session: Session = context.obj
+    # One more than asked for says whether there is a next page.
+    found = session.ledger.failures(
+        states=_states(state or ()), category=category, task_name=task, before=before, limit=limit + 1
+    )
+    page, more = found[:limit], len(found) > limit
+    if json:
+        answer = {
+            "failures": [record_json(record, history=False) for record in page],
+            "next_before": page[-1].id if more else None,
+        }
+        typer.echo(to_json(answer, indent=2))
+    else:
+        from regrow.cli.show import show_failures
+
+        show_failures(page, more=more, screen=session.screen)
+
+
+@cli.command()
+def show(
+    context: typer.Context,
+    failure: Annotated[str, typer.Argument(metavar="ID", help="The failure's id, or the task's id.")],
+    json: AsJson = False,
+) -> None:
+    """The whole story of one failed task."""
+    from regrow.cli.text import record_json, to_json
+
+    session: Session = context.obj
+    record = _found(session, failure)
+    if json:
+        typer.echo(to_json(record_json(record, history=True), indent=2))
+    else:
+        from regrow.cli.show import show_record
+
+        show_record(record, session.screen)
+
+
+@cli.command()
+def explain(
+    context: typer.Context,
+    failure: Annotated[str, typer.Argument(metavar="ID", help="The failure's id, or the task's id.")] = "",
+    exception_type: Annotated[str, typer.Option("--type", metavar="CLASS", help="Or: an exception's class.")] = "",
+    message: Annotated[str, typer.Option(metavar="TEXT", help="Or: an exception's text.")] = "",
+    traceback: Annotated[str, typer.Option(metavar="TEXT", help="Or: a traceback; - reads it from stdin.")] = "",
+    json: AsJson = False,
+) -> None:
+    """Why a task failed: which fact decided, and what else spoke up."""
+    from regrow.cli.text import to_json, verdict_json
+
+    session: Session = context.obj
+    texts = exception_type, message, traceback
+    if bool(failure) == any(texts):
+        raise SettingsError("give either the ID of a failure, or texts with --type, --message, --traceback")
+    decision = ""
+    if failure:
+        from regrow.cli.explain import stored_verdict
+        from regrow.cli.show import reason
+
+        record = _found(session, failure)
+        verdict, decision = stored_verdict(record.history[-1]), reason(record.reason, session.words)
+    else:
+        verdict = _classified(exception_type, message, sys.stdin.read() if traceback == "-" else traceback)
+    if json:
+        typer.echo(to_json(verdict_json(verdict), indent=2))
+    else:
+        from regrow.cli.explain import show_verdict
+
+        show_verdict(verdict, session.screen, decision=decision)
+
+
+@cli.command()
+def classify(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="An error message.")] = "",
+    jsonl: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="A file (- is stdin) with one JSON object per line: id, exception_type, message, traceback.",
+        ),
+    ] = "",
+    json: AsJson = False,
+) -> None:
+    """Classify an error message, or many of them."""
+    if bool(text) == bool(jsonl):
+        raise SettingsError("give either an error message, or --jsonl FILE")
+    if jsonl:
+        raise typer.Exit(0 if _classify_file(jsonl) else 1)
+    from regrow.cli.explain import verdict_line
+    from regrow.cli.text import to_json, verdict_json
+
+    verdict = _classified("", text, "")
+    typer.echo(to_json(verdict_json(verdict), indent=2) if json else verdict_line(verdict))
+
+
+def _states(names: Sequence[str]) -> list[State]:
+    from regrow.model import State
+
+    unknown = [name for name in names if name not in set(State)]
+    if unknown:
+        raise SettingsError(f"no such state: {', '.join(unknown)}; known are: {', '.join(State)}")
+    return [State(name) for name in names]
+
+
+def _found(session: Session, which: str) -> Record:
+    record = session.ledger.find(which)
+    if record is None:
+        complain(session.words("no failure with the id {id} in the ledger").format(id=which))
+        raise typer.Exit(1)
+    return record
+
+
+def _classified(exception_type: str, message: str, traceback: str) -> Verdict:
+    from regrow.capture import causes_from_text
+    from regrow.wiring import load_classifier
+
+    return load_classifier()(causes_from_text(exception_type, message, traceback))
+
+
+def _classify_file(name: str) -> bool:
+    from regrow.cli.jsonl import classify_lines
+    from regrow.wiring import load_classifier
+
+    try:
+        file = sys.stdin.buffer if name == "-" else Path(name).open("rb")  # noqa: SIM115  # closed below
+    except OSError as error:
+        raise SettingsError(f"cannot read {name}: {error.strerror}") from None
+    with file:
+        return classify_lines(file, load_classifier(), sys.stdout, sys.stderr)

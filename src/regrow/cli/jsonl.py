@@ -1,0 +1,77 @@
+"""`regrow classify --jsonl`: many failures in, one verdict a line out. One bad line stops nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+from regrow.capture import causes_from_text
+from regrow.cli.text import plain, to_json
+
+if TYPE_CHECKING:
+    from regrow.ports import Classifier
+
+_TEXT_FIELDS = ("exception_type", "message", "traceback")
+
+
+def classify_lines(lines: Iterable[bytes], classify: Classifier, out: TextIO, complaints: TextIO) -> bool:
+    """Classify a JSON object a line: `id`, `exception_type`, `message`, `traceback`. Empty lines are skipped.
+
+    Returns:
+        False if some line could not be read; its answer says why, and `complaints` gets its number.
+    """
+    clean = True
+    for number, raw in enumerate(lines, 1):
+        line = raw.decode("utf-8", errors="replace").removeprefix("\ufeff").strip()
+        if not line:
+            continue
+        fields: dict[str, Any] = {}
+        try:
+            fields = _object(line)
+            answer = _answer(fields, classify)
+        except (ValueError, RecursionError) as error:
+            clean = False
+            problem = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+            print(plain(f"regrow: line {number}: {problem}"), file=complaints)
+            answer = _refusal(problem)
+        out.write(to_json({"id": fields.get("id"), **answer}) + "\n")
+    out.flush()
+    return clean
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"a JSON object is needed, this is {type(found).__name__}")  # noqa: TRY004  # as bad as no JSON
+    return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"not JSON: {name} is no JSON value")
+
+
+def _answer(fields: dict[str, Any], classify: Classifier) -> dict[str, Any]:
+    exception_type, message, traceback = (_text(fields.get(name)) for name in _TEXT_FIELDS)
+    verdict = classify(causes_from_text(exception_type, message, traceback))
+    return {
+        "category": verdict.category.key,
+        "confidence": verdict.confidence,
+        "retry": verdict.category.retry and not verdict.caution,
+        "rule": verdict.rule,
+        "evidence": verdict.matched,
+    }
+
+
+def _text(value: object) -> str:
+    """A field as text. Structured details are often logged as they are: they count as their JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _refusal(problem: str) -> dict[str, Any]:
+    return {"category": "unknown", "confidence": 0, "retry": False, "rule": "none", "evidence": problem}

@@ -1,0 +1,87 @@
+"""What the commands share. All is loaded when it is first asked for: most commands need a part only."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from regrow.errors import SettingsError
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from regrow.cli.screen import Screen
+    from regrow.config import Settings
+    from regrow.ports import Ledger, Words
+
+
+class Session:
+    """One call of `regrow`.
+
+    Args:
+        app: The Celery application, where Celery's own command line has loaded it.
+    """
+
+    def __init__(self, app: Celery | None = None) -> None:
+        self._app = app
+        self.app_name = ""
+        self.database_url = ""
+        self.debug = False
+
+    @cached_property
+    def app(self) -> Celery | None:
+        """The Celery application, None if nobody named one."""
+        if self.app_name:
+            from regrow.wiring import load_app
+
+            return load_app(self.app_name)
+        return self._app
+
+    def needed_app(self) -> Celery:
+        """The Celery application.
+
+        Raises:
+            SettingsError: Nobody named one.
+        """
+        if self.app is None:
+            raise SettingsError("name your Celery application: regrow -A proj run (or set REGROW_APP)")
+        return self.app
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings; what stands on the command line wins."""
+        from regrow.wiring import load_settings
+
+        given: dict[str, object] = {"database_url": self.database_url} if self.database_url else {}
+        return load_settings(self.app, **given)
+
+    @cached_property
+    def words(self) -> Words:
+        """The reader's language."""
+        from regrow.wiring import words
+
+        return words(self.settings.language)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger to read from."""
+        from regrow.wiring import open_ledger
+
+        return open_ledger(self.settings)
+
+    @cached_property
+    def database(self) -> str:
+        """Where the ledger lies, for people: without its password."""
+        from sqlalchemy.engine import make_url
+
+        url = make_url(self.settings.database_url)
+        secrets = {key: "***" for key in url.query if "password" in key}  # libpq takes them as parameters too
+        return url.update_query_dict(secrets).render_as_string(hide_password=True)
+
+    @cached_property
+    def screen(self) -> Screen:
+        """The reader's terminal, or the pipe behind it."""
+        from regrow.cli.screen import Screen
+        from regrow.wiring import clock
+
+        return Screen(self.words, clock(), self.settings.timezone)
