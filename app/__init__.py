@@ -1,0 +1,1 @@
+"""The reference application: a thin facade over Regrow, never part of the wheel."""
