@@ -1,4 +1,4 @@
-"""`make up`: courier, worker and dispatcher of the reference application until Ctrl-C, on the ledger that the demo left.
+"""`make up`: courier, worker and dispatcher of the reference application until Ctrl-C, on what the demo left.
 
 The courier has no bad day here, and retries wait as long as the settings say.
 """
@@ -33,7 +33,9 @@ def main() -> int:
         print(f"Worker and dispatcher are starting; their logs lie in {stage.LOGS}. Ctrl-C ends them.")
         print("To send a task from another terminal:")
         print(f"  export {' '.join(f'{name}={value}' for name, value in needed.items())}")
-        print("  .venv/bin/celery -A app.tasks.celery_app call app.tasks.parcels.track --args '[\"SF9999\"]'", flush=True)
+        print(
+            "  .venv/bin/celery -A app.tasks.celery_app call app.tasks.parcels.track --args '[\"SF9999\"]'", flush=True
+        )
         while not stop.wait(1):
             company.check()
     print("Stopped.")

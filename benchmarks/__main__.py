@@ -67,9 +67,7 @@ def failing_calls(door, count=300):
         from regrow.adapters.celery.door import Door
 
         folder = Path(tempfile.mkdtemp(prefix="regrow-bench-"))
-        settings = wiring.load_settings(
-            mode=door, database_url=f"sqlite:///{folder}/ledger.db", logs_dir=str(folder)
-        )
+        settings = wiring.load_settings(mode=door, database_url=f"sqlite:///{folder}/ledger.db", logs_dir=str(folder))
         wiring.upgrade(settings)
         Door(wiring.connect(app, settings), limit=settings.envelope_limit_bytes).hang(app)
     trace = build_tracer("bench.fail", app.tasks["bench.fail"], app=app)

@@ -51,7 +51,9 @@ def take_folder(*, fresh: bool) -> TextIO:
         lock.seek(0)
         pids = lock.read()
         lock.close()
-        raise StageError(f"something runs in {FOLDER} already; if it was killed, end what it left: kill {pids}") from None
+        raise StageError(
+            f"something runs in {FOLDER} already; if it was killed, end what it left: kill {pids}"
+        ) from None
     lock.truncate(0)
     if fresh and FOLDER.exists():
         shutil.rmtree(FOLDER)

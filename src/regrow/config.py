@@ -39,31 +39,43 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
     )
 
-    database_url: str = Field("sqlite:///regrow.db", description="Where the ledger lies (SQLAlchemy URL).")
+    database_url: str = Field(default="sqlite:///regrow.db", description="Where the ledger lies (SQLAlchemy URL).")
     mode: Literal["observe", "recover"] = Field(
-        "observe", description="`observe` only records and says what it would do; `recover` does it."
+        default="observe", description="`observe` only records and says what it would do; `recover` does it."
     )
-    recovery_enabled: bool = Field(True, description="False stops every automatic retry.")
-    notification_enabled: bool = Field(True, description="False stops every message.")
+    recovery_enabled: bool = Field(default=True, description="False stops every automatic retry.")
+    notification_enabled: bool = Field(default=True, description="False stops every message.")
     max_recovery_attempts: int = Field(
-        3, ge=0, le=50, description="Retries of system and temporary failures; network failures get 2 more; 0: none."
+        default=3,
+        ge=0,
+        le=50,
+        description="Retries of system and temporary failures; network failures get 2 more; 0: none.",
     )
-    network_retry_seconds: float = Field(30, gt=0, description="Delay before the first retry of a network failure.")
-    system_retry_seconds: float = Field(300, gt=0, description="Delay before the first retry of a system failure.")
+    network_retry_seconds: float = Field(
+        default=30, gt=0, description="Delay before the first retry of a network failure."
+    )
+    system_retry_seconds: float = Field(
+        default=300, gt=0, description="Delay before the first retry of a system failure."
+    )
     temporary_retry_seconds: float = Field(
-        180, gt=0, description="Delay before the first retry of a temporary failure."
+        default=180, gt=0, description="Delay before the first retry of a temporary failure."
     )
-    retry_jitter: float = Field(0, ge=0, le=1, description="Largest share of a delay that chance adds to it.")
+    retry_jitter: float = Field(default=0, ge=0, le=1, description="Largest share of a delay that chance adds to it.")
     lease_seconds: float = Field(
-        60, ge=1, le=86400, description="Silence of a running retry after which its worker counts as dead, in seconds."
+        default=60,
+        ge=1,
+        le=86400,
+        description="Silence of a running retry after which its worker counts as dead, in seconds.",
     )
-    tick_seconds: float = Field(1, gt=0, le=5, description="How often the dispatcher looks for due work, in seconds.")
+    tick_seconds: float = Field(
+        default=1, gt=0, le=5, description="How often the dispatcher looks for due work, in seconds."
+    )
     envelope_limit_bytes: int = Field(
-        1_000_000, ge=1024, description="A call larger than this is not kept, so its task is not retried."
+        default=1_000_000, ge=1024, description="A call larger than this is not kept, so its task is not retried."
     )
-    logs_dir: str = Field("logs", description="Folder of admin_alerts.log and user_notifications.log.")
-    language: Literal["en", "zh"] = Field("en", description="Language of what people read.")
-    timezone: str | None = Field(None, description="Time zone of what people read; the machine's if not set.")
+    logs_dir: str = Field(default="logs", description="Folder of admin_alerts.log and user_notifications.log.")
+    language: Literal["en", "zh"] = Field(default="en", description="Language of what people read.")
+    timezone: str | None = Field(default=None, description="Time zone of what people read; the machine's if not set.")
 
     @field_validator("timezone")
     @classmethod

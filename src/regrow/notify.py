@@ -37,13 +37,14 @@ def _to_user(failure: Failure, verdict: Verdict, key: str, _: Words) -> Message:
 def _to_administrator(
     failure: Failure, verdict: Verdict, decision: Decision, key: str, _: Words, *, no_user: bool
 ) -> Message:
-    lines = [
+    lines = (
         _("Cause: {cause}").format(cause=verdict.root_cause),
         explain(decision.reason, _),
-        advice(verdict.category.key, _) if not no_user else _("A business rule said no to the end user."),
-    ]
-    if no_user:
-        lines.append(_("No end user is known for this task, so this message comes to you."))
+        _("The end user must change the request, but nobody knows who that is, so this comes to you.")
+        if no_user
+        else advice(verdict.category.key, _),
+        _("More: regrow show {task_id}").format(task_id=failure.task_id),
+    )
     return Message(
         key=key,
         audience=Audience.ADMINISTRATOR,
@@ -84,11 +85,13 @@ def explain(reason: Reason, _: Words) -> str:
     """Why a decision was taken, as a sentence."""
     return {
         Reason.CAN_HEAL: _("Time may heal this; it will be tried again."),
-        Reason.NOT_HEALABLE: _("Trying again cannot heal this."),
+        Reason.NOT_HEALABLE: _("Trying again would fail in the same way."),
         Reason.UNKNOWN_CAUSE: _("Nothing in the failure says why it failed, so it is not tried again."),
         Reason.EXPECTED: _("The task itself declares this error as expected."),
         Reason.OWNER_SAID_NO: _("The task's owner forbids automatic retries."),
-        Reason.CALL_NOT_KEPT: _("The call cannot be kept exactly (its arguments are not JSON, or too large)."),
+        Reason.CALL_NOT_KEPT: _(
+            "The call cannot be kept exactly (its arguments are not JSON, or too large), so it cannot be sent again."
+        ),
         Reason.WORK_MAY_BE_DONE: _("Its work may be done already; a person must say whether it may run again."),
         Reason.WAIT_TOO_LONG: _("The other side asks for a wait of more than a day."),
         Reason.WOULD_EXPIRE: _("The task expires before the next retry would be due."),
@@ -104,7 +107,7 @@ def name(category: str, _: Words) -> str:
     """A category's name for people."""
     return {
         "recoverable_network": _("network trouble"),
-        "recoverable_system": _("this machine ran short of something"),
+        "recoverable_system": _("out of resources on the worker"),
         "recoverable_temporary": _("a service is unavailable for now"),
         "unrecoverable_data": _("bad data"),
         "unrecoverable_config": _("wrong set-up"),
@@ -122,5 +125,5 @@ def advice(category: str, _: Words) -> str:
         "unrecoverable_data": _("Look at the task's input and at the code that reads it; correct one of them."),
         "unrecoverable_config": _("Correct the set-up (credentials, settings, missing parts), then run it again."),
         "unrecoverable_business": _("Please check what you asked for, change it and try again, or ask our support."),
-        "unknown": _("Look at the traceback: regrow show <id>."),
-    }.get(category, _("Look at the traceback: regrow show <id>."))
+        "unknown": _("Look at the traceback."),
+    }.get(category, _("Look at the traceback."))

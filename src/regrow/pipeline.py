@@ -134,7 +134,8 @@ class Regrow:
     def act(self) -> Tick:
         """Do one batch of what has come due: retries, silent attempts, endings, messages."""
         now = self.clock()
-        sending = self.policies.acting and self.policies.enabled
+        # Observe mode takes no new task, but sends what was parked before: Celery still waits for it.
+        sending = self.policies.enabled
         states = [state for state in DUE_STATES if sending or state is not State.SCHEDULED]
         due = self.store.claim(now, limit=BATCH, lease=self.lease.claim, states=states)
         waiting = [one for one in due if one.state is State.SCHEDULED]
@@ -154,7 +155,8 @@ class Regrow:
             closed=sum(closed.values()),
             delivered=delivered,
             failed=list(sent.values()).count(False) + list(closed.values()).count(False) + undelivered,
-            more=len(due) == BATCH or more,
+            # A broker that refuses is not asked again without a rest.
+            more=(len(due) == BATCH and all(sent.values()) and all(closed.values())) or more,
         )
 
     def _rescue(self, silent: Sequence[Due]) -> tuple[list[Due], int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from regrow import config
 from regrow.config import Settings
 from regrow.errors import SettingsError
-from regrow.model import Audience, Lease
+from regrow.model import Audience, Cause, Lease, Verdict
 from regrow.pipeline import Regrow
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def install(app: Celery, *, dispatcher: bool = False, **settings: Any) -> Instal
 
     def open_door() -> Door:
         chosen = load_settings(app)
-        return Door(connect(app, chosen), limit=chosen.envelope_limit_bytes)
+        # Loaded before the pool forks: its children share it.
+        return Door(connect(app, chosen, classify=load_classifier()), limit=chosen.envelope_limit_bytes)
 
     def dispatch(alive: Callable[[], bool]) -> int:
         return run_dispatcher(app, load_settings(app), alive=alive)
@@ -75,14 +76,19 @@ def load_app(name: str) -> Celery:
 
     try:
         found: Celery = find_app(name)
-    except Exception as error:  # whatever the user's module does when it is imported
-        why = f"{type(error).__name__}: {error}"
-        raise SettingsError(f"no Celery application at {name!r}: {why} (give it as for celery -A)") from error
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingsError(f"no Celery application at {name!r}: {error} (give it as for celery -A)") from error
     return found
 
 
-def connect(app: Celery, settings: Settings) -> Regrow:
-    """The pipeline with everything it needs. Opens no connection yet."""
+def connect(app: Celery, settings: Settings, *, classify: Classifier | None = None) -> Regrow:
+    """The pipeline with everything it needs. Opens no connection yet.
+
+    Args:
+        app: The Celery application.
+        settings: The settings.
+        classify: The classifier; without one it is loaded when it is first asked, so that dispatchers never load it.
+    """
     from regrow.adapters.celery.dispatcher import CeleryDispatcher
     from regrow.adapters.channels.logfile import LogFile
     from regrow.adapters.sql import Database, SqlStore
@@ -91,7 +97,7 @@ def connect(app: Celery, settings: Settings) -> Regrow:
     lease = timedelta(seconds=settings.lease_seconds)
     return Regrow(
         store=SqlStore(Database(settings.database_url)),
-        classify=load_classifier(),
+        classify=classify or _load_when_asked(),
         policies=settings.policies(),
         dispatcher=CeleryDispatcher(app),
         channels={
@@ -125,7 +131,11 @@ def upgrade(settings: Settings) -> tuple[str | None, str]:
     from regrow.adapters.sql import Database
     from regrow.adapters.sql.migrate import upgrade as migrate
 
-    return migrate(Database(settings.database_url))
+    database = Database(settings.database_url)
+    try:
+        return migrate(database)
+    finally:
+        database.close()
 
 
 def load_classifier() -> Classifier:
@@ -136,6 +146,17 @@ def load_classifier() -> Classifier:
     from regrow.classify import classify
 
     return partial(classify, rulebook=load_rulebook())
+
+
+def _load_when_asked() -> Classifier:
+    from functools import cache
+
+    loaded = cache(load_classifier)
+
+    def classify(causes: Sequence[Cause]) -> Verdict:
+        return loaded()(causes)
+
+    return classify
 
 
 def words(language: str) -> Words:

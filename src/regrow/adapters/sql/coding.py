@@ -57,7 +57,7 @@ def _progress(one: Handled) -> dict[str, object]:
         "started_retries": None,
         "ordered": False,
         "last_failed_at": failure.failed_at,
-        "ended_at": None if state.live else failure.failed_at,
+        "ended_at": None if state.live or state is State.HELD else failure.failed_at,
     }
 
 

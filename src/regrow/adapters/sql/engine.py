@@ -74,6 +74,9 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads, and that no writer makes wait."""
+        file = self.url.database or ""
+        if self.sqlite and not file.startswith("file:") and not Path(file).exists():
+            raise NotMigrated(f"there is no ledger at {self.url} yet; run: regrow db upgrade")
         yield from self._transaction(write=False, durable=False)
 
     def _transaction(self, *, write: bool, durable: bool) -> Iterator[Connection]:
@@ -105,7 +108,7 @@ class Database:
         return create_engine(self.url, pool_pre_ping=True, connect_args=options)
 
     def _explain(self, error: SQLAlchemyError) -> LedgerError:
-        place = self.url.render_as_string(hide_password=True)
+        place = self.url.set(query={}).render_as_string(hide_password=True)
         cause = getattr(error, "orig", None) or error
         code = getattr(cause, "sqlstate", None)
         text = str(cause).strip()

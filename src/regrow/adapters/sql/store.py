@@ -219,7 +219,7 @@ class SqlStore:
         self, token: str, failures: Sequence[int], messages: Sequence[Message], *, reason: Reason, now: datetime
     ) -> None:
         """These need a person's word."""
-        self._stop(token, failures, messages, now, state=State.HELD, reason=reason, due_at=None, ended_at=now)
+        self._stop(token, failures, messages, now, state=State.HELD, reason=reason, due_at=None)
 
     def exhausted(
         self, token: str, failures: Sequence[int], messages: Sequence[Message], *, reason: Reason, now: datetime
