@@ -216,6 +216,13 @@ def retries_later(self: Task, key: str) -> int:
     return run
 
 
+@task(bind=True)
+def replaced_later(self: Task, key: str) -> int:
+    """Fail as a network does; the retry then replaces itself by another task under the same id."""
+    stumble(key, 1)
+    raise self.replace(app_task("flaky").s(f"{key}-other", 0, 9))
+
+
 @task()
 def broken_later(key: str) -> None:
     """Fail as a network does, always."""

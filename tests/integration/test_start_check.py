@@ -168,6 +168,15 @@ def test_native_retries_of_a_retry(project: Site) -> None:
     assert (record.attempts, project.runs(key)) == (1, 4)
 
 
+def test_a_retry_that_replaces_itself(project: Site) -> None:
+    """A retry of ours that ends in `self.replace` has not failed: the id goes on with the other task, and nothing is held."""
+    key = new_key()
+    result = project.sig("replaced_later", key).delay()
+    assert result.get(timeout=60, interval=0.05) == 9
+    record = project.settled(result.id, State.RECOVERED)
+    assert (record.attempts, project.runs(key), project.runs(f"{key}-other")) == (1, 2, 1)
+
+
 DAMAGED: list[Any] = [
     *(None, "text", 7, [], {}, [1, 2], True),
     {"failure": "1", "attempt": "2", "token": 3},

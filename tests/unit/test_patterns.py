@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import multiprocessing
+import os
+import stat
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from regrow.adapters.patterns import MATCH_LIMIT, compile_patterns
+from regrow.adapters.patterns import MATCH_LIMIT, HyperscanMatcher, compile_patterns
+from regrow.adapters.rules import load_rulebook, packaged, read_entries
+from regrow.capture import causes_from_text
+from regrow.classify import Rulebook, classify
 from regrow.errors import RuleError
 
 ENGINES = ("hyperscan", "re2")
@@ -102,3 +111,179 @@ def test_unknown_engine_is_refused() -> None:
     """An engine that is not installed is named."""
     with pytest.raises(RuleError, match="no pattern engine 'pcre'"):
         compile_patterns(["a"], engine="pcre")
+
+
+WORDS = [f"word{i}x" for i in range(50)]
+TEXT = "word7x and word41x"
+FOUND = [(7, "word7x"), (41, "word41x")]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache folder of this test alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "regrow"
+
+
+def compiled(monkeypatch: pytest.MonkeyPatch) -> bool:
+    """True if the 50 words were compiled, False if they came from the cache; either way they must work."""
+    calls = []
+    real = HyperscanMatcher._compile
+    with monkeypatch.context() as patch:
+        patch.setattr(HyperscanMatcher, "_compile", lambda self, it: (calls.append(1), real(self, it))[1])
+        assert compile_patterns(WORDS, keep=True).scan(TEXT) == FOUND
+    return bool(calls)
+
+
+def test_what_was_compiled_is_kept_for_the_user_alone(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file, readable by its owner only, and the next process compiles nothing."""
+    assert compiled(monkeypatch)
+    [file] = cache.iterdir()
+    assert (stat.S_IMODE(cache.stat().st_mode), stat.S_IMODE(file.stat().st_mode)) == (0o700, 0o600)
+    assert not compiled(monkeypatch)
+
+
+def test_nothing_is_kept_unless_asked_for(cache: Path) -> None:
+    """A pattern of the user's own leaves no file behind."""
+    compile_patterns(WORDS)
+    assert not cache.exists()
+
+
+def _cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def _flip(file: Path) -> None:
+    whole = bytearray(file.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    file.write_bytes(whole)
+
+
+def _empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def _rubbish(file: Path) -> None:
+    file.write_bytes(b"rubbish" * 1000)
+
+
+def _writable_by_others(file: Path) -> None:
+    file.chmod(0o666)
+
+
+def _link(file: Path) -> None:
+    elsewhere = file.parent.parent / "elsewhere"
+    file.rename(elsewhere)
+    file.symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize("harm", [_cut, _flip, _empty, _rubbish, _writable_by_others, _link])
+def test_a_file_that_cannot_be_trusted_is_replaced(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Path], None]
+) -> None:
+    """Damaged, writable by others or a link: it is not loaded, but compiled anew and written once more."""
+    compiled(monkeypatch)
+    [file] = cache.iterdir()
+    harm(file)
+    assert compiled(monkeypatch)
+    assert not compiled(monkeypatch)
+
+
+def test_a_file_of_somebody_else_is_not_loaded(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another user wrote could hold anything."""
+    compiled(monkeypatch)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert compiled(monkeypatch)
+
+
+def test_a_file_under_another_name_is_not_loaded(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole file that holds other patterns is damage like any other."""
+    compiled(monkeypatch)
+    [file] = cache.iterdir()
+    compile_patterns(["other", *WORDS], keep=True)
+    [other] = set(cache.iterdir()) - {file}
+    file.write_bytes(other.read_bytes())
+    assert compiled(monkeypatch)
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file stands where the folder should be; so it does for an account without a home."""
+    (tmp_path / "regrow").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert compiled(monkeypatch)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", _homeless)
+    assert compiled(monkeypatch)
+
+
+def _homeless() -> Path:
+    raise RuntimeError("no home")
+
+
+def test_files_of_old_versions_are_swept_out(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody has written for months goes; what is recent stays, since another version may use it."""
+    cache.mkdir()
+    for name, age in (("patterns-old.hsdb", 90), ("patterns-new.hsdb", 1), ("notes.txt", 900)):
+        (cache / name).write_bytes(b"x")
+        when = cache.stat().st_mtime - age * 86_400
+        os.utime(cache / name, (when, when))
+    compiled(monkeypatch)
+    left = {file.name for file in cache.iterdir()}
+    assert {"patterns-new.hsdb", "notes.txt"} < left
+    assert "patterns-old.hsdb" not in left
+
+
+def _scan_kept(_: int) -> list[tuple[int, str]]:
+    return compile_patterns(WORDS, keep=True).scan(TEXT)
+
+
+def test_processes_that_start_at_once_do_not_disturb_each_other(cache: Path) -> None:
+    """Each writes its own temporary file and renames it; one file is left, and it is whole."""
+    with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("fork")) as pool:
+        assert list(pool.map(_scan_kept, range(12))) == [FOUND] * 12
+    assert len(list(cache.iterdir())) == 1
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_forked_child_scans_on(cache: Path, warm: bool) -> None:
+    """A worker forks after the rules are loaded; parent and children scan with the same database."""
+    matcher = compile_patterns(WORDS, keep=True)
+    if warm:
+        matcher = compile_patterns(WORDS, keep=True)
+        assert matcher.scan(TEXT) == FOUND
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    children = [context.Process(target=lambda: theirs.send([matcher.scan(TEXT) for _ in range(50)])) for _ in range(3)]
+    for child in children:
+        child.start()
+    answers = [ours.recv() for _ in children]
+    for child in children:
+        child.join(30)
+    assert answers == [[FOUND] * 50] * 3
+    assert matcher.scan(TEXT) == FOUND
+
+
+def test_a_database_from_the_cache_serves_eight_threads(cache: Path) -> None:
+    """What was loaded from a file scans as well as what was compiled."""
+    compile_patterns(WORDS, keep=True)
+    matcher = compile_patterns(WORDS, keep=True)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(matcher.scan, [TEXT] * 2000)) == [FOUND] * 2000
+
+
+@pytest.fixture(scope="module")
+def rulebook() -> Rulebook:
+    return load_rulebook()
+
+
+def test_both_engines_reach_the_same_verdicts(rulebook: Rulebook) -> None:
+    """The whole rulebook in both engines, over every example of every rule and what they say inside a sentence."""
+    patterns = [pattern.pattern for pattern in rulebook.patterns]
+    other = replace(rulebook, matcher=compile_patterns(patterns, engine="re2"))
+    examples = [str(text) for entry in read_entries(packaged()) for text in entry.values.get("examples", ())]
+    texts = [*examples, *(f"任务 7 失败, step 3: {text} (see the log)" for text in examples)]
+    assert len(texts) > 300
+    for text in texts:
+        causes = causes_from_text("", text, "")
+        one, two = classify(causes, rulebook), classify(causes, other)
+        assert (one.category, one.rule, one.conflict) == (two.category, two.rule, two.conflict), text

@@ -28,7 +28,6 @@ from celery.exceptions import Ignore, Reject, Retry
 from regrow.adapters.celery import facts
 from regrow.adapters.celery.envelope import read_header
 from regrow.adapters.celery.keepalive import KeepAlive
-from regrow.errors import LedgerError
 from regrow.model import Action, Handled, Header, State, TaskOptions
 from regrow.pipeline import Regrow
 
@@ -41,14 +40,22 @@ class Visit:
     Args:
         header: Our header on the message, if Regrow sent it.
         wishes: The task owner's options.
+
+    Attributes:
+        entered: It came to the door; one that failed in the task's own `before_start` did not.
+        handled: What the pipeline made of its failure.
+        seen: Its failure has been looked at, so the one that Celery stores is no news.
+        replaced: The task's own code raised Ignore: it has replaced itself, or stored its end by itself.
+        stored: Celery has stored its success.
     """
 
     def __init__(self, header: Header | None, wishes: TaskOptions) -> None:
         self.header = header
         self.wishes = wishes
+        self.entered = False
         self.handled: Handled | None = None
         self.seen = False
-        self.entered = False
+        self.replaced = False
         self.stored = False
 
 
@@ -113,7 +120,10 @@ class Door:
         except Retry as retry:
             self._wait_for(visit, retry)
             raise
-        except (Ignore, Reject):
+        except Ignore:
+            visit.replaced = True
+            raise
+        except Reject:
             raise
         except Exception as error:
             ending = self._failed(task, request, visit, error)
@@ -142,7 +152,7 @@ class Door:
     def _may_start(self, task: Task, request: Context, header: Header, wishes: TaskOptions) -> bool:
         try:
             return self._regrow.start(header, retries=request.retries or 0, idempotent=wishes.idempotent)
-        except LedgerError as error:
+        except Exception as error:
             # Unasked it might run twice; the ledger still has the task and sends it again when its lease is over.
             log.error("regrow cannot start a retry of task %s[%s]: %s", task.name, request.id, error)
             return False
@@ -150,7 +160,7 @@ class Door:
     def _refuse_redelivered(self, task: Task, request: Context) -> None:
         try:
             history = self._regrow.history(str(request.id))
-        except LedgerError as error:
+        except Exception as error:
             log.error("regrow cannot check a redelivered copy of task %s[%s]: %s", task.name, request.id, error)
             return
         ran = history.failure is not None
@@ -170,7 +180,7 @@ class Door:
             wait = timedelta(seconds=float(retry.when or 0))
         try:
             self._regrow.renew([visit.header], wait=max(wait, timedelta()))
-        except LedgerError as error:
+        except Exception as error:
             log.error("regrow cannot renew a lease before a native retry: %s", error)
 
     def _failed(
@@ -240,7 +250,7 @@ class Door:
             self._alive.remove(visit.header)
         try:
             self._settle(task, request, visit, state, result)
-        except LedgerError as error:
+        except Exception as error:
             log.error("regrow cannot record the end of task %s[%s]: %s", task.name, request.id, error)
 
     def _unmet(self, task: Task, request: Context) -> Visit | None:
@@ -253,7 +263,7 @@ class Door:
         return visit
 
     def _settle(self, task: Task, request: Context, visit: Visit, state: str, result: object) -> None:
-        if state == states.SUCCESS and visit.stored:
+        if visit.replaced or (state == states.SUCCESS and visit.stored):
             if visit.header is not None:
                 self._regrow.recovered(visit.header.failure)
         elif state in (states.SUCCESS, states.FAILURE):
