@@ -148,7 +148,8 @@ def test_redelivered_retry(quiet: Site) -> None:
 
         begun = Header(due.failure, due.attempts + 1, due.token)
         assert store.start(begun, retries=0, idempotent=False, due_at=wiring.clock() + timedelta(minutes=5))
-        (quiet.folder / "marks" / key).write_text("begun\n")
+        with (quiet.folder / "marks" / key).open("a") as marks:
+            marks.write("begun\n")
         signature = quiet.sig(task, key, 1)
         signature.options["headers"] = {"regrow": header(due)}
         redeliver(quiet, task_id, signature)
