@@ -31,6 +31,8 @@ _WORDS = re.compile(r"(?:(?<!\w)-)?\w(?:[\w.\-]*\w)?")
 _IDENTIFIER = re.compile(r"\b[A-Za-z]+(?:_[A-Za-z]+)+\b|\b[A-Za-z]?[a-z]+(?:[A-Z][a-z]+)+\b")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _IDENTIFIERS_LIMIT = 20
+# Builtins whose message means nothing without them: `KeyError: 'DATABASE_URL'`, `PermissionError: Managers only`.
+_NAMES_WITH_TEXT = frozenset({"KeyError", "PermissionError"})
 _WAIT = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|h|小时|m|分|s|秒)?", re.IGNORECASE)
 _UNIT_SECONDS = {
     "ms": 0.001,
@@ -170,7 +172,7 @@ def classify(causes: Sequence[Cause], rulebook: Rulebook) -> Verdict:
 def _read(depth: int, cause: Cause, rulebook: Rulebook) -> _Reading:
     """Scan a cause's text once, and sort what was found by what it is good for."""
     reading = _Reading()
-    for index, matched in rulebook.matcher.scan(_text(cause)):
+    for index, matched in rulebook.matcher.scan(_text(cause, rulebook)):
         pattern = rulebook.patterns[index]
         if pattern.rule is not None:
             reading.facts.append(_Fact(pattern.rule, "pattern", matched, depth))
@@ -183,16 +185,26 @@ def _read(depth: int, cause: Cause, rulebook: Rulebook) -> _Reading:
     return reading
 
 
-def _text(cause: Cause) -> str:
+def _text(cause: Cause, rulebook: Rulebook) -> str:
     """The text that patterns see: last part of the class name, then the message.
 
-    Not the whole class path, whose package names mislead. Not JSON details: the next cause holds what they say.
+    Not the whole class path, whose package names mislead. No name where a table knows the class or a code that
+    the exception carries: a word in a name must not overrule them. Not JSON details: the next cause holds what
+    they say.
     """
     if ("details", "json") in cause.codes:
         return ""
-    name = cause.type.rpartition(".")[2]
+    name = "" if _is_known(cause, rulebook) else cause.type.rpartition(".")[2]
     message = cause.message.partition(_STATEMENT)[0]
     return f"{name}: {message}{_spelled_out(message)}"
+
+
+def _is_known(cause: Cause, rulebook: Rulebook) -> bool:
+    """True if the full class name, or a code in an attribute, already says what the name could."""
+    if cause.type in _NAMES_WITH_TEXT:
+        return False
+    exact = cause.type in rulebook.classes and bool(cause.bases or "." in cause.type)
+    return exact or any(_code_rule(kind, value, rulebook.codes) for kind, value in cause.codes)
 
 
 def _spelled_out(message: str) -> str:

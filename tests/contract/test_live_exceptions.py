@@ -1,14 +1,16 @@
 """Exceptions that real libraries really raise are classified by their attributes alone.
 
-Every message is emptied first, so that only classes and codes can speak; where a library gives neither (libpq
-says why a connection failed in words only) the test says so.
+Every message is emptied first, and the verdict must come from a code or a class, never from words in a class's
+name; where a library gives neither (libpq says why a connection failed in words only) the test says so.
 """
 
 from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -17,6 +19,8 @@ import psycopg
 import pytest
 import redis
 import requests
+import sqlalchemy.exc
+import urllib3
 from pytest_httpserver import HTTPServer
 
 from regrow.adapters.rules import load_rulebook
@@ -65,7 +69,9 @@ def judged(action: Callable[[], object], rulebook: Rulebook, *, silent: bool = T
         causes = causes_from_exception(error)
     else:
         raise AssertionError("nothing was raised")
-    return classify([replace(cause, message="") for cause in causes] if silent else causes, rulebook)
+    verdict = classify([replace(cause, message="") for cause in causes] if silent else causes, rulebook)
+    assert not silent or verdict.layer in ("code", "class"), verdict
+    return verdict
 
 
 @pytest.mark.parametrize(
@@ -79,7 +85,6 @@ def judged(action: Callable[[], object], rulebook: Rulebook, *, silent: bool = T
         ("SELECT 'x'::int", DATA),
         ("SELEC 1", DATA),
         ("SELECT 1/0", DATA),
-        ("SET ROLE no_such_role", DATA),
         ("SET statement_timeout = 20; SELECT pg_sleep(5)", TEMPORARY),
         ("SELECT pg_terminate_backend(pg_backend_pid())", TEMPORARY),
     ],
@@ -88,37 +93,38 @@ def test_postgresql_statements(
     postgres: psycopg.Connection, rulebook: Rulebook, statement: str, category: Category
 ) -> None:
     """A statement that fails is known by its SQLSTATE."""
-    assert judged(lambda: postgres.execute(statement), rulebook).category is category
+    verdict = judged(lambda: postgres.execute(statement), rulebook)
+    assert (verdict.category, verdict.layer) == (category, "code")
 
 
-def test_postgresql_lock_timeout_deadlock_and_serialization(postgres: psycopg.Connection, rulebook: Rulebook) -> None:
-    """Two sessions in each other's way: time heals it."""
-    postgres.execute("DROP TABLE IF EXISTS regrow_live")
-    postgres.execute("CREATE TABLE regrow_live (id int PRIMARY KEY, n int)")
-    postgres.execute("INSERT INTO regrow_live VALUES (1, 0), (2, 0)")
+@pytest.fixture
+def table(postgres: psycopg.Connection) -> Iterator[str]:
+    """A table of this run alone, dropped afterwards."""
+    name = f"regrow_live_{uuid.uuid4().hex}"
+    postgres.execute(f"CREATE TABLE {name} (id int PRIMARY KEY, n int)")
     try:
-        for action in (_lock_timeout, _deadlock, _serialization_failure):
-            assert judged(action, rulebook).category is TEMPORARY, action
+        postgres.execute(f"INSERT INTO {name} VALUES (1, 0), (2, 0)")
+        yield name
     finally:
-        postgres.execute("DROP TABLE regrow_live")
+        postgres.execute(f"DROP TABLE {name}")
 
 
-def _lock_timeout() -> None:
+def _lock_timeout(table: str) -> None:
     with psycopg.connect(DSN) as one, psycopg.connect(DSN) as two:
-        one.execute("UPDATE regrow_live SET n = 1 WHERE id = 1")
+        one.execute(f"UPDATE {table} SET n = 1 WHERE id = 1")
         two.execute("SET lock_timeout = 20")
-        two.execute("UPDATE regrow_live SET n = 2 WHERE id = 1")
+        two.execute(f"UPDATE {table} SET n = 2 WHERE id = 1")
 
 
-def _deadlock() -> None:
+def _deadlock(table: str) -> None:
     failures: list[Exception] = []
     with psycopg.connect(DSN) as one, psycopg.connect(DSN) as two:
-        one.execute("UPDATE regrow_live SET n = 1 WHERE id = 1")
-        two.execute("UPDATE regrow_live SET n = 1 WHERE id = 2")
+        one.execute(f"UPDATE {table} SET n = 1 WHERE id = 1")
+        two.execute(f"UPDATE {table} SET n = 1 WHERE id = 2")
 
         def cross(connection: psycopg.Connection, row: int) -> None:
             try:
-                connection.execute("UPDATE regrow_live SET n = 2 WHERE id = %s", (row,))
+                connection.execute(f"UPDATE {table} SET n = 2 WHERE id = %s", (row,))
             except psycopg.Error as error:
                 failures.append(error)
                 connection.rollback()
@@ -132,14 +138,21 @@ def _deadlock() -> None:
     raise failures[0]
 
 
-def _serialization_failure() -> None:
+def _serialization_failure(table: str) -> None:
     with psycopg.connect(DSN) as one, psycopg.connect(DSN) as two:
         for connection in (one, two):
             connection.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
-            connection.execute("SELECT sum(n) FROM regrow_live")
-        one.execute("UPDATE regrow_live SET n = n + 1 WHERE id = 1")
+            connection.execute(f"SELECT sum(n) FROM {table}")
+        one.execute(f"UPDATE {table} SET n = n + 1 WHERE id = 1")
         one.commit()
-        two.execute("UPDATE regrow_live SET n = n + 1 WHERE id = 1")
+        two.execute(f"UPDATE {table} SET n = n + 1 WHERE id = 1")
+
+
+@pytest.mark.parametrize("action", [_lock_timeout, _deadlock, _serialization_failure])
+def test_postgresql_sessions_in_each_others_way(table: str, rulebook: Rulebook, action: Callable[[str], None]) -> None:
+    """Lock time-out, deadlock, serialization failure: time heals it, and the SQLSTATE says so, not the class's name."""
+    verdict = judged(lambda: action(table), rulebook)
+    assert (verdict.category, verdict.layer) == (TEMPORARY, "code")
 
 
 def test_postgresql_refused(closed_port: int, rulebook: Rulebook) -> None:
@@ -150,7 +163,10 @@ def test_postgresql_refused(closed_port: int, rulebook: Rulebook) -> None:
 
 @pytest.mark.parametrize("wrong", ["dbname=no_such_database", "user=no_such_role"])
 def test_postgresql_wrong_setup(postgres: psycopg.Connection, rulebook: Rulebook, wrong: str) -> None:
-    """A missing database or role is set-up, whatever class carries it; libpq says so in words only."""
+    """A missing database or role is set-up, whatever class carries it.
+
+    With its text: psycopg gives a failed connection no SQLSTATE, only libpq's words.
+    """
     verdict = judged(lambda: psycopg.connect(f"{DSN} {wrong}"), rulebook, silent=False)
     assert verdict.category is CONFIG
 
@@ -214,6 +230,67 @@ def test_http_read_timeout(rulebook: Rulebook, fetch: Callable[[str], None]) -> 
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
         assert judged(lambda: fetch(url), rulebook).category is NETWORK
+
+
+def _tls_client_of_a_plain_server(fetch: Callable[[str], None]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1)
+                connection.sendall(b"HTTP/1.0 400 plain\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            fetch(f"https://127.0.0.1:{server.getsockname()[1]}/")
+        finally:
+            thread.join()
+
+
+@CLIENTS
+def test_tls_to_a_plain_port(rulebook: Rulebook, fetch: Callable[[str], None]) -> None:
+    """The set-up is wrong, however many connection errors are wrapped around it. httpx loses the code: with its text."""
+    silent = fetch is _requests
+    assert judged(lambda: _tls_client_of_a_plain_server(fetch), rulebook, silent=silent).category is CONFIG
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def _untrusted() -> ssl.SSLCertVerificationError:
+    return ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed")
+
+
+def test_a_certificate_beats_the_connection_errors_around_it(rulebook: Rulebook) -> None:
+    """As requests and urllib3 nest it (constructed): SSLError in MaxRetryError in requests' SSLError."""
+    pool = urllib3.HTTPSConnectionPool("127.0.0.1")
+    retries = urllib3.exceptions.MaxRetryError(pool, "/", urllib3.exceptions.SSLError(_untrusted()))
+    verdict = judged(lambda: _raise(requests.exceptions.SSLError(retries)), rulebook)
+    assert (verdict.category, verdict.layer) == (CONFIG, "class")
+
+
+def test_a_refused_password_beats_the_connection_error_around_it(rulebook: Rulebook) -> None:
+    """As SQLAlchemy nests psycopg (constructed); with its text, for libpq says it in words only."""
+    said = 'connection to server at "10.0.0.5", port 5432 failed: FATAL:  password authentication failed for user "app"'
+    inner = psycopg.OperationalError(said)
+    outer = sqlalchemy.exc.OperationalError("SELECT 1", {}, inner)
+    outer.__cause__ = inner
+    assert judged(lambda: _raise(outer), rulebook, silent=False).category is CONFIG
+
+
+def test_redis_authentication_beats_the_connection_error_around_it(rulebook: Rulebook) -> None:
+    """redis-py's AuthenticationError is a ConnectionError, and may be raised inside or outside of another."""
+    for inner, outer in (
+        (redis.AuthenticationError("x"), redis.ConnectionError("Connection closed by server.")),
+        (redis.ConnectionError("Connection closed by server."), redis.AuthenticationError("x")),
+    ):
+        outer.__cause__ = inner
+        for silent in (True, False):
+            verdict = judged(lambda outer=outer: _raise(outer), rulebook, silent=silent)
+            assert (verdict.category, verdict.layer) == (CONFIG, "class")
 
 
 def test_malformed_json(httpserver: HTTPServer, rulebook: Rulebook) -> None:

@@ -103,11 +103,26 @@ def test_redis_authentication_is_not_a_connection_error(rulebook: Rulebook) -> N
         (Cause("NotImplementedError", ""), "does not exist"),
         (Cause("celery.exceptions.NotRegistered", "'x'"), "no worker knows"),
         (Cause("kombu.exceptions.EncodeError", "x is not JSON serializable"), "work may be done already"),
+        (
+            Cause("billiard.exceptions.WorkerLostError", "Worker exited prematurely: signal 9"),
+            "work may be done already",
+        ),
+        (Cause("billiard.einfo.WorkerLostError", ""), "work may be done already"),
+        (Cause("WorkerLostError", ""), "work may be done already"),
+        (Cause("billiard.exceptions.TimeLimitExceeded", "TimeLimitExceeded(300,)"), "work may be done already"),
     ],
 )
 def test_caution_where_a_retry_would_be_wrong(rulebook: Rulebook, cause: Cause, words: str) -> None:
     """Some failures must never run again without a person, and the verdict says why."""
     assert words in classify([cause], rulebook).caution
+
+
+def test_a_task_cut_off_is_still_the_systems_trouble(rulebook: Rulebook) -> None:
+    """The caution does not change the category; a soft time limit, which the task could catch, needs none."""
+    for name in ("billiard.exceptions.WorkerLostError", "billiard.exceptions.TimeLimitExceeded"):
+        assert classify([Cause(name, "")], rulebook).category is SYSTEM
+    soft = classify([Cause("billiard.exceptions.SoftTimeLimitExceeded", "")], rulebook)
+    assert (soft.category, soft.caution) == (SYSTEM, "")
 
 
 @pytest.mark.parametrize(
@@ -137,6 +152,55 @@ def test_equal_facts_that_disagree_do_not_retry(rulebook: Rulebook) -> None:
     verdict = classify([Cause("", "", codes=(("a", "1"), ("b", "1")))], book)
     assert (verdict.category, verdict.conflict) == (DATA, True)
     assert [evidence.rule for evidence in verdict.runners_up] == ["t"]
+
+
+def test_equal_facts_of_two_layers_that_disagree_do_not_retry(rulebook: Rulebook) -> None:
+    """The same holds between a code and a class; at another depth the root cause wins, and there is no conflict."""
+    retry, fail = Rule("t", TEMPORARY, 80, 0.9), Rule("d", DATA, 80, 0.9)
+    book = Rulebook({}, {("a", "1"): retry}, {"x.Y": fail}, frozenset(), (), rulebook.matcher.__class__([]))  # type: ignore[call-arg]
+    both = classify([Cause("x.Y", "", ("x.Y",), (("a", "1"),))], book)
+    assert (both.category, both.rule, both.conflict) == (DATA, "d", True)
+    root = classify([Cause("x.Y", "", ("x.Y",)), Cause("z.Z", "", ("z.Z",), (("a", "1"),))], book)
+    assert (root.category, root.rule, root.conflict) == (TEMPORARY, "t", False)
+
+
+REFUSED = Cause("ConnectionRefusedError", "[Errno 111] Connection refused", (), (("errno", "111"),))
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        Cause("aiohttp.client_exceptions.ClientConnectorCertificateError", ""),
+        Cause("psycopg.OperationalError", 'FATAL: password authentication failed for user "app"'),
+        Cause("ssl.SSLError", "", (), (("ssl", "CERTIFICATE_VERIFY_FAILED"),)),
+        Cause("requests.exceptions.HTTPError", "", (), (("http", "401"),)),
+        Cause("psycopg.errors.InvalidPassword", "", (), (("sqlstate", "28P01"),)),
+        Cause("pymysql.err.OperationalError", "", (), (("mysql", "1045"),)),
+        Cause("grpc.RpcError", "", (), (("grpc", "UNAUTHENTICATED"),)),
+        Cause("smtplib.SMTPAuthenticationError", "", (), (("smtp", "535"),)),
+        Cause("openai.RateLimitError", "You exceeded your current quota", (), (("http", "429"),)),
+        Cause("stripe.AuthenticationError", "server closed the connection unexpectedly"),
+    ],
+)
+def test_authentication_certificate_and_quota_beat_a_connection_at_any_depth(rulebook: Rulebook, fact: Cause) -> None:
+    """Whether the connection error wraps it or is wrapped by it, and even if the deadlocked database is in between."""
+    busy = Cause("psycopg.errors.DeadlockDetected", "deadlock detected", (), (("sqlstate", "40P01"),))
+    lost = Cause("x.Y", "server closed the connection unexpectedly")
+    for other in (REFUSED, busy, lost):
+        for chain in ([other, fact], [fact, other], [other, other, fact, other]):
+            assert classify(chain, rulebook).category is CONFIG, chain
+
+
+def test_a_word_in_a_class_name_overrules_neither_code_nor_class(rulebook: Rulebook) -> None:
+    """A name speaks only where nothing else is known of the exception."""
+    by_code = classify([Cause("psycopg.errors.DeadlockDetected", "", (), (("sqlstate", "40P01"),))], rulebook)
+    assert (by_code.category, by_code.layer) == (TEMPORARY, "code")
+    by_class = classify([Cause("requests.exceptions.ReadTimeout", "", ("requests.exceptions.ReadTimeout",))], rulebook)
+    assert (by_class.category, by_class.layer) == (NETWORK, "class")
+    own = classify([Cause("shop.QuotaExceededError", "", (), (("http", "429"),))], rulebook)
+    assert (own.category, own.layer) == (TEMPORARY, "code")
+    by_name = classify([Cause("shop.QuotaExceededError", "")], rulebook)
+    assert (by_name.category, by_name.layer) == (CONFIG, "pattern")
 
 
 def test_the_users_rule_is_asked_first(rulebook: Rulebook) -> None:

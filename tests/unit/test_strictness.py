@@ -239,7 +239,13 @@ def rulebook() -> Rulebook:
 @pytest.mark.parametrize("sentence", INNOCENT)
 def test_an_innocent_sentence_never_starts_a_retry(rulebook: Rulebook, sentence: str) -> None:
     """Words such as timeout, network or busy are no outage by themselves, with and without an exception's name."""
-    for text in (sentence, sentence.capitalize(), f"{sentence}.", f"ValueError: {sentence}", f"app.AppError: {sentence}"):
+    for text in (
+        sentence,
+        sentence.capitalize(),
+        f"{sentence}.",
+        f"ValueError: {sentence}",
+        f"app.AppError: {sentence}",
+    ):
         verdict = classify(causes_from_text("", text, ""), rulebook)
         assert not verdict.category.retry, (text, verdict.rule, verdict.matched)
 

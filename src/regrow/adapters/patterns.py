@@ -7,10 +7,18 @@ know ASCII only, so `\btime` also matches behind a Chinese character.
 
 from __future__ import annotations
 
+import hashlib
+import os
+import platform
 import re
+import stat
+import sys
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from regrow.errors import RuleError
@@ -22,30 +30,33 @@ MATCH_LIMIT = 200
 # One-character texts with nothing in common: a pattern that finds something in each of them matches anything.
 _PROBES = ("a", "7", "~", "错")
 _ALL = -1  # key of the whole database among the scratch spaces
-# A single `.`, `[^x]` or `\S` is one character, not one byte; with `*` or `+` both are the same.
-# Looks at patterns, never at texts.
-_COUNTS_CHARACTERS = re.compile(rb"(?<!\\)\.(?![*+])|\[\^[^\]]*\](?![*+])|\\[SWD](?![*+])")
+# One escape, class or dot of a pattern, and whether `*` or `+` follows. Looks at patterns, never at texts.
+_ATOM = re.compile(rb"(\\.|\[(?:\\.|[^\]\\])*\]|\.)([*+]?)", re.DOTALL)
+_NEGATED = re.compile(rb"\.|\[\^.*|\[.*\\[SWD].*|\\[SWD]", re.DOTALL)
+# A file in the cache: its digest, then the database. Others of this age, in seconds, are swept out.
+_DIGEST_LENGTH = 32
+_STALE_SECONDS = 30 * 86_400
 _ADVICE = (
     "write it without lookaround, backreference, atomic group or possessive quantifier, "
     "with at least one literal part, and with counts below 1000"
 )
 
 
-def compile_patterns(patterns: Sequence[str], *, engine: str = "") -> Matcher:
+def compile_patterns(patterns: Sequence[str], *, engine: str = "", keep: bool = False) -> Matcher:
     """An engine that looks for all the patterns at once.
 
     Args:
         patterns: Regular expressions; their position is their index in what `scan` returns.
         engine: `hyperscan`, `re2`, or '' for the first of them that is installed.
+        keep: Keep what was compiled in the user's cache folder, for the next process (Hyperscan only).
 
     Raises:
         RuleError: A pattern is one that the engine refuses, or matches every text; or no engine is installed.
     """
-    for name, factory in (("hyperscan", HyperscanMatcher), ("re2", Re2Matcher)):
-        if engine in ("", name) and find_spec(name) is not None:
-            matcher = factory(patterns)
-            _refuse_matches_everything(patterns, matcher)
-            return matcher
+    if engine in ("", "hyperscan") and find_spec("hyperscan") is not None:
+        return HyperscanMatcher(patterns, keep=keep)
+    if engine in ("", "re2") and find_spec("re2") is not None:
+        return Re2Matcher(patterns)
     raise RuleError(f"no pattern engine {engine!r}: install `hyperscan`, or `google-re2` where it has no wheel")
 
 
@@ -57,12 +68,13 @@ class HyperscanMatcher:
 
     Args:
         patterns: Regular expressions.
+        keep: Keep the large database in the user's cache folder. What stands there was checked when it was made.
 
     Raises:
-        RuleError: The engine refuses a pattern.
+        RuleError: The engine refuses a pattern, or it matches every text.
     """
 
-    def __init__(self, patterns: Sequence[str]) -> None:
+    def __init__(self, patterns: Sequence[str], *, keep: bool = False) -> None:
         import hyperscan
 
         self._hyperscan: Any = hyperscan
@@ -70,16 +82,30 @@ class HyperscanMatcher:
         self._patterns = tuple(patterns)
         self._places: dict[int, Any] = {}
         expressions = [_bytes(index, pattern) for index, pattern in enumerate(patterns)]
-        self._database: Any = self._compile(expressions) if patterns else None
+        cached = self._cache_file(expressions) if keep and patterns else None
+        self._database: Any = self._load(cached) if cached else None
+        if self._database is None and patterns:
+            self._database = self._compile(expressions)
+            _refuse_matches_everything(patterns, self._found)
+            if cached:
+                _write(cached, self._hyperscan.dumpb(self._database))
 
     def scan(self, text: str) -> list[tuple[int, str]]:
         """The patterns that occur in `text`: (index, matched text), in pattern order, each once."""
         if self._database is None or not text:
             return []
         data = text.encode("utf-8", "replace")
+        ends = self._ends(data)
+        return [(index, self._matched(index, data, ends[index])) for index in sorted(ends)]
+
+    def _ends(self, data: bytes) -> dict[int, int]:
+        """Which patterns occur, and where the first match of each ends."""
         ends: dict[int, int] = {}
         self._run(_ALL, self._database, data, lambda index, _start, end: ends.setdefault(index, end))
-        return [(index, self._matched(index, data, ends[index])) for index in sorted(ends)]
+        return ends
+
+    def _found(self, text: str) -> set[int]:
+        return set(self._ends(text.encode("utf-8")))
 
     def _matched(self, index: int, data: bytes, end: int) -> str:
         """The leftmost match, as short as it can be; where its start cannot be known, what stands before its end."""
@@ -96,9 +122,11 @@ class HyperscanMatcher:
         if index not in self._places:
             expression = self._patterns[index].encode("utf-8")
             try:
-                self._places[index] = self._build([expression], self._hyperscan.HS_FLAG_SOM_LEFTMOST)
+                place = self._build([expression], self._hyperscan.HS_FLAG_SOM_LEFTMOST)
             except self._hyperscan.error:
-                self._places[index] = None
+                place = None
+            # Two threads may build it at once; both go on with the first, for scratch belongs to one database.
+            self._places.setdefault(index, place)
         return self._places[index]
 
     def _run(self, key: int, database: Any, data: bytes, found: Callable[[int, int, int], object]) -> None:
@@ -135,8 +163,38 @@ class HyperscanMatcher:
     def _flags(self, expression: bytes) -> int:
         """UTF-8 only where it makes a difference: it makes `.` and every negated class several times larger."""
         caseless = int(self._hyperscan.HS_FLAG_CASELESS)
-        plain = expression.isascii() and not _COUNTS_CHARACTERS.search(expression)
+        plain = expression.isascii() and not _counts_characters(expression)
         return caseless if plain else caseless | int(self._hyperscan.HS_FLAG_UTF8)
+
+    def _cache_file(self, expressions: Sequence[bytes]) -> Path | None:
+        """The file for these patterns, this engine and this kind of machine, None if there is no home for it."""
+        folder = _cache_folder()
+        if folder is None:
+            return None
+        # `info` names the engine's version and the processor's features that it compiles for.
+        facts = [
+            sys.platform,
+            platform.machine(),
+            self._hyperscan.__version__,
+            int(self._hyperscan.HS_FLAG_SINGLEMATCH),
+            self._build([b"a"], 0).info(),
+        ]
+        digest = hashlib.sha256(repr(facts).encode())
+        for expression in expressions:
+            digest.update(b"\0%d\0%d\0%b" % (self._flags(expression), len(expression), expression))
+        return folder / f"patterns-{digest.hexdigest()[:40]}.hsdb"
+
+    def _load(self, file: Path) -> Any:
+        """The database in a file, None unless it is ours, whole and usable here."""
+        data = _read(file)
+        if data is None:
+            return None
+        try:
+            database = self._hyperscan.loadb(data, self._hyperscan.HS_MODE_BLOCK)
+            self._hyperscan.Scratch(database)
+        except self._hyperscan.error:
+            return None
+        return database
 
 
 class Re2Matcher:
@@ -146,7 +204,7 @@ class Re2Matcher:
         patterns: Regular expressions.
 
     Raises:
-        RuleError: The engine refuses a pattern.
+        RuleError: The engine refuses a pattern, or it matches every text.
     """
 
     def __init__(self, patterns: Sequence[str]) -> None:
@@ -158,6 +216,7 @@ class Re2Matcher:
             self._expressions.append(self._expression(re2, index, pattern))
             groups[".*" in pattern or ".{" in pattern].append(index)
         self._sets = [(group, self._set(re2, group, patterns)) for group in groups if group]
+        _refuse_matches_everything(patterns, lambda probe: {index for index, _ in self.scan(probe)})
 
     def scan(self, text: str) -> list[tuple[int, str]]:
         """The patterns that occur in `text`: (index, matched text), in pattern order, each once."""
@@ -201,8 +260,72 @@ def _bytes(index: int, pattern: str) -> bytes:
         raise _refused(index, pattern, "it holds half a character (a lone surrogate)") from error
 
 
-def _refuse_matches_everything(patterns: Sequence[str], matcher: Matcher) -> None:
-    everywhere = set.intersection(*({index for index, _ in matcher.scan(probe)} for probe in _PROBES))
+def _counts_characters(expression: bytes) -> bool:
+    r"""True if one `.`, `[^x]` or `\S` must be one character, not one byte; with `*` or `+` both are the same."""
+    return any(_NEGATED.fullmatch(atom) and not repeated for atom, repeated in _ATOM.findall(expression))
+
+
+def _cache_folder() -> Path | None:
+    """`regrow` in the user's cache folder (XDG Base Directory Specification, LOCALAPPDATA on Windows)."""
+    base = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", "")
+    if Path(base).is_absolute():  # the specification says to ignore any other
+        return Path(base) / "regrow"
+    with suppress(RuntimeError):  # an account without a home
+        return Path.home() / ".cache" / "regrow"
+    return None
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    """True if nobody else could have written it: the engine trusts the bytes it is given."""
+    if sys.platform == "win32":  # LOCALAPPDATA is each user's own
+        return True
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _read(file: Path) -> bytes | None:
+    """What a cache file holds, None if it is missing, damaged or not ours."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        if not _is_ours(file.parent.stat()):
+            return None
+        with os.fdopen(os.open(file, flags), "rb") as opened:
+            status = os.fstat(opened.fileno())
+            if not (stat.S_ISREG(status.st_mode) and _is_ours(status)):
+                return None
+            whole = opened.read()
+    except OSError:
+        return None
+    digest, data = whole[:_DIGEST_LENGTH], whole[_DIGEST_LENGTH:]
+    return data if data and digest == _digest(file, data) else None
+
+
+def _write(file: Path, data: bytes) -> None:
+    """Put a cache file in place at once, and sweep out what nobody has written for long; a failure is no error."""
+    with suppress(OSError):
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_ours(file.parent.stat()):
+            return
+        handle, name = tempfile.mkstemp(dir=file.parent, prefix=".patterns-")  # mode 0600
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as opened:
+                opened.write(_digest(file, data) + data)
+            written = temporary.stat().st_mtime
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+        for other in (*file.parent.glob("patterns-*.hsdb"), *file.parent.glob(".patterns-*")):
+            if other.stat().st_mtime < written - _STALE_SECONDS:
+                other.unlink(missing_ok=True)
+
+
+def _digest(file: Path, data: bytes) -> bytes:
+    # Over the name too: a whole file under another's name is a damaged one.
+    return hashlib.sha256(file.name.encode() + b"\0" + data).digest()
+
+
+def _refuse_matches_everything(patterns: Sequence[str], found: Callable[[str], set[int]]) -> None:
+    everywhere = set.intersection(*(found(probe) for probe in _PROBES))
     for index in sorted(everywhere):
         raise _refused(index, patterns[index], "it matches every text")
 

@@ -56,7 +56,7 @@ def load_rulebook() -> Rulebook:
     Raises:
         RuleError: A rule is incomplete, names an unknown category, stands twice, or its pattern is refused.
     """
-    return build_rulebook(packaged())
+    return build_rulebook(packaged(), keep=True)
 
 
 def packaged() -> dict[str, str]:
@@ -69,24 +69,31 @@ def packaged() -> dict[str, str]:
     }
 
 
-def build_rulebook(texts: Mapping[str, str]) -> Rulebook:
+def build_rulebook(texts: Mapping[str, str], *, keep: bool = False) -> Rulebook:
     """A rulebook from rule files.
 
     Args:
         texts: File name to TOML text.
+        keep: Keep the compiled patterns in the user's cache folder, for the next process.
 
     Raises:
         RuleError: As for `load_rulebook`.
     """
-    entries = list(read_entries(texts))
+    tables_of = _parsed(texts)
+    entries = list(_entries(tables_of))
     patterns = [pattern for entry in entries for pattern in _patterns(entry)]
     return Rulebook(
         words=_table(entries, "words", lambda entry: [word.lower() for word in entry.values["words"]]),
         codes=_table(entries, "codes", _code_keys),
         classes=_with_short_names(_table(entries, "classes", lambda entry: entry.values["names"])),
-        stores=frozenset(name for text in texts.values() for name in _stores(text)),
+        stores=frozenset(
+            package
+            for tables in tables_of.values()
+            for table in tables.get("stores", [])
+            for package in table["packages"]
+        ),
         patterns=tuple(patterns),
-        matcher=compile_patterns([pattern.pattern for pattern in patterns]),
+        matcher=compile_patterns([pattern.pattern for pattern in patterns], keep=keep),
     )
 
 
@@ -96,12 +103,22 @@ def read_entries(texts: Mapping[str, str]) -> Iterator[Entry]:
     Raises:
         RuleError: A file is not TOML, or an entry is incomplete, of an unknown category, or there twice.
     """
-    seen: dict[str, str] = {}
+    return _entries(_parsed(texts))
+
+
+def _parsed(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    parsed = {}
     for name, text in texts.items():
         try:
-            tables = tomllib.loads(text)
+            parsed[name] = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise RuleError(f"{name} is not TOML: {error}") from error
+    return parsed
+
+
+def _entries(parsed: Mapping[str, Mapping[str, Any]]) -> Iterator[Entry]:
+    seen: dict[str, str] = {}
+    for name, tables in parsed.items():
         for section, needed in _NEEDS.items():
             for values in tables.get(section, []):
                 entry = _checked(name, section, values, needed)
@@ -222,8 +239,3 @@ def alternatives(pattern: str) -> list[str]:
             parts.append(pattern[start:at])
             start = at + 1
     return [*parts, pattern[start:]]
-
-
-def _stores(text: str) -> Iterator[str]:
-    for table in tomllib.loads(text).get("stores", []):
-        yield from table["packages"]
