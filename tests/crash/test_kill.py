@@ -119,7 +119,8 @@ def test_worker_killed_in_the_middle(fresh: Site) -> None:
             assert 2 <= fresh.runs(key) <= 3
         elif key in held:
             assert record.reason == "fell_silent"
-            assert fresh.runs(key) == 2
+            # The kill may fall between the start that the ledger knows and the task's first line.
+            assert fresh.runs(key) in (1, 2)
         else:
             assert (fresh.runs(key), fresh.runs(f"{key}-done")) == (2, 1)
             assert fresh.state(sent[key].id) == "SUCCESS"
