@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from regrow.model import TEMPORARY, Action, Decision, Due, Failure, History, Reason, State, Verdict
+from regrow.model import TEMPORARY, Action, Decision, Due, Ending, Failure, History, Reason, State, Verdict
 
 #: A longer wait than this is a person's business, whatever Retry-After says.
 LONGEST_WAIT = timedelta(hours=24)
@@ -153,6 +153,23 @@ def rescue(due: Due) -> Decision:
     if due.deaths >= DEATH_LIMIT:
         return Decision(Action.GIVE_UP, Reason.FELL_SILENT)
     return Decision(Action.RETRY, Reason.CAN_HEAL)
+
+
+def ended(due: Due, ending: Ending | None) -> tuple[State, Reason] | None:
+    """Where a failure goes whose task Celery has ended without us; None if it has not.
+
+    A success counts only for an attempt that began: an id that is used again may carry an older success.
+    Without parking FAILURE is what Celery says of a task that waits for its retry.
+    """
+    if ending is Ending.SUCCEEDED and due.started:
+        return State.RECOVERED, Reason.CAN_HEAL
+    if ending is Ending.REVOKED:
+        return State.DISMISSED, Reason.REVOKED
+    if ending is Ending.FAILED and due.parked:
+        # What had begun may have done its work; what had not was failed by a commit that we took for lost, or a person.
+        begun = State.HELD, Reason.FELL_SILENT
+        return begun if due.started else (State.HANDED_OVER, Reason.ALREADY_FAILED)
+    return None
 
 
 def lease(run: timedelta, rescues: int) -> timedelta:

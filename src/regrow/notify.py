@@ -60,17 +60,17 @@ def _to_administrator(
     )
 
 
-def compose_silent(due: Due, decision: Decision, _: Words) -> Message:
+def compose_silent(due: Due, reason: Reason, _: Words) -> Message:
     """The message about an attempt that fell silent and is not sent again."""
     return Message(
-        key=f"{due.task_id}:{due.attempts + 1}:{due.deaths}:{decision.reason}",
+        key=f"{due.task_id}:{due.attempts + 1}:{due.deaths}:{reason}",
         audience=Audience.ADMINISTRATOR,
         category=due.category,
         priority="high",
         title=_("Task {task} needs your decision").format(task=due.task_name),
         body="\n".join(
             (
-                explain(decision.reason, _),
+                explain(reason, _),
                 _("Check whether its work was done before you run it again: regrow show {failure}").format(
                     failure=due.failure
                 ),
@@ -99,6 +99,9 @@ def explain(reason: Reason, _: Words) -> str:
         Reason.RETRIES_OFF: _("Automatic retries are switched off."),
         Reason.OBSERVING: _("Observe mode: it would have been tried again."),
         Reason.CANNOT_BE_SENT: _("The stored call cannot be sent again; the dispatcher's log says why."),
+        Reason.ALREADY_FAILED: _("Celery has marked it failed while it was held here, so it is not tried again alone."),
+        Reason.REVOKED: _("A person revoked the task."),
+        Reason.DISMISSED: _("A person dismissed it."),
         Reason.FELL_SILENT: _("A retry began and was never heard of again; its work may be done already."),
     }[reason]
 

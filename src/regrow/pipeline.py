@@ -138,20 +138,18 @@ class Regrow:
         sending = self.policies.enabled
         states = [state for state in DUE_STATES if sending or state is not State.SCHEDULED]
         due = self.store.claim(now, limit=BATCH, lease=self.lease.claim, states=states)
-        waiting = [one for one in due if one.state is State.SCHEDULED]
-        silent = [one for one in due if one.state is State.DISPATCHED]
         ended = [one for one in due if one.state not in (State.SCHEDULED, State.DISPATCHED)]
-
-        again, rescued = self._rescue(silent)
+        waiting = [one for one in due if one.state in (State.SCHEDULED, State.DISPATCHED) and not self._over(one)]
+        again = self._rescue([one for one in waiting if one.state is State.DISPATCHED])
         if again and not sending:  # switched off while they were on their way: they wait until it is switched on
             self.store.postpone(again[0].token, [one.failure for one in again], due_at=now + SEND_AGAIN)
             again = []
-        sent = self._send(waiting + again, self.dispatcher.retry)
+        sent = self._send([one for one in waiting if one.state is State.SCHEDULED] + again, self.dispatcher.retry)
         closed = self._close(ended)
         delivered, undelivered, more = self._deliver()
         return Tick(
             sent=sum(sent.values()),
-            rescued=rescued,
+            rescued=sum(one.state is State.DISPATCHED for one in due),
             closed=sum(closed.values()),
             delivered=delivered,
             failed=list(sent.values()).count(False) + list(closed.values()).count(False) + undelivered,
@@ -159,21 +157,33 @@ class Regrow:
             more=(len(due) == BATCH and all(sent.values()) and all(closed.values())) or more,
         )
 
-    def _rescue(self, silent: Sequence[Due]) -> tuple[list[Due], int]:
-        """Sort out attempts whose lease ran out; return those to send again, and how many there were."""
+    def _over(self, due: Due) -> bool:
+        """Settle a failure whose task Celery has ended without us; True if it has."""
+        over = decide.ended(due, self.dispatcher.ending(due.task_id))
+        if over is None:
+            return False
+        state, reason = over
+        if state is State.RECOVERED:
+            self.recovered(due.failure)
+        else:
+            told = self.telling and state is not State.DISMISSED
+            messages = [notify.compose_silent(due, reason, self.words)] if told else []
+            self.store.over(due.token, [due.failure], messages, state=state, reason=reason, now=self.clock())
+        return True
+
+    def _rescue(self, silent: Sequence[Due]) -> list[Due]:
+        """Sort out attempts whose lease ran out; return those to send again."""
         again: list[Due] = []
         for due in silent:
             decision = decide.rescue(due)
-            if due.started and self.dispatcher.succeeded(due.task_id):
-                self.recovered(due.failure)
-            elif decision.action is Action.RETRY:
+            if decision.action is Action.RETRY:
                 again.append(due)
             else:
                 self._stop(due, decision)
-        return again, len(silent)
+        return again
 
     def _stop(self, due: Due, decision: Decision) -> None:
-        messages = [notify.compose_silent(due, decision, self.words)] if self.telling else []
+        messages = [notify.compose_silent(due, decision.reason, self.words)] if self.telling else []
         stop = self.store.hold if decision.action is Action.HOLD else self.store.exhausted
         stop(due.token, [due.failure], messages, reason=decision.reason, now=self.clock())
 

@@ -15,6 +15,7 @@ from regrow.model import (
     Cause,
     Due,
     DueMessage,
+    Ending,
     Failure,
     Handled,
     Header,
@@ -112,6 +113,27 @@ class Store(Protocol):
     ) -> None:
         """Give these up; those that Celery still waits for are due at once for their order to fail."""
 
+    def over(
+        self,
+        token: str,
+        failures: Sequence[int],
+        messages: Sequence[Message],
+        *,
+        state: State,
+        reason: Reason,
+        now: datetime,
+    ) -> None:
+        """Celery has ended these without us, so nobody waits for them: put them into `state`."""
+
+    def again(self, failure: int, *, now: datetime) -> bool:
+        """A person wants this one retried: it is due at once. False if it is live, or its call was not kept."""
+
+    def dismiss(self, failure: int, *, now: datetime) -> bool:
+        """A person says: leave it. What Celery still waits for is due at once for its order to fail.
+
+        False if a retry is on its way, or it has recovered or was dismissed before.
+        """
+
     def history(self, task_id: str) -> History:
         """What the ledger knows of a task."""
 
@@ -170,8 +192,8 @@ class Dispatcher(Protocol):
             DispatchError: The result backend did not take it.
         """
 
-    def succeeded(self, task_id: str) -> bool:
-        """True if the result backend says that the task has succeeded."""
+    def ending(self, task_id: str) -> Ending | None:
+        """How the task has ended, as the result backend says; None if it has not, or cannot be asked."""
 
 
 class Channel(Protocol):

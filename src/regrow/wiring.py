@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from regrow.adapters.celery.door import Door
     from regrow.adapters.celery.install import Installation
-    from regrow.ports import Classifier, Ledger, Words
+    from regrow.ports import Classifier, Ledger, Store, Words
 
 
 def clock() -> datetime:
@@ -124,6 +124,13 @@ def open_ledger(settings: Settings) -> Ledger:
     from regrow.adapters.sql import Database, SqlLedger
 
     return SqlLedger(Database(settings.database_url))
+
+
+def open_store(settings: Settings) -> Store:
+    """The ledger to write to, for what a person decides."""
+    from regrow.adapters.sql import Database, SqlStore
+
+    return SqlStore(Database(settings.database_url))
 
 
 def upgrade(settings: Settings) -> tuple[str | None, str]:

@@ -223,6 +223,22 @@ def replaced_later(self: Task, key: str) -> int:
     raise self.replace(app_task("flaky").s(f"{key}-other", 0, 9))
 
 
+@task(throws=KeyError)
+def declares_one(key: str) -> None:
+    """Declare one class, not a tuple of them, and fail with another."""
+    stumble(key, 1)
+
+
+@task()
+def changes(key: str, items: list[int], options: dict[str, int]) -> list[Any]:
+    """Change its own arguments before it fails."""
+    seen = [list(items), dict(options)]
+    items.pop()
+    options["amount"] *= 2
+    stumble(key, 2)
+    return seen
+
+
 @task()
 def broken_later(key: str) -> None:
     """Fail as a network does, always."""

@@ -194,6 +194,48 @@ def test_expiry(local: Site) -> None:
         assert local.runs(keys[0]) == 1
 
 
+def test_expiry_is_remembered_by_the_second_retry(local: Site) -> None:
+    """The message of a retry carries no expiry, and yet no retry is made after the task's own."""
+    key = new_key()
+    result = local.sig("flaky", key, 99).apply_async(expires=1.2)
+    assert isinstance(local.error(result), ConnectionRefusedError)
+    record = local.settled(result.id, State.EXHAUSTED)
+    assert record.reason == "would_expire"
+    assert record.attempts >= 2
+
+
+def test_one_declared_class_hides_no_other_error(local: Site) -> None:
+    """`throws` may be a class, as Celery takes it; another error is parked as ever."""
+    key = new_key()
+    result = local.sig("declares_one", key).delay()
+    assert get(result) is None
+    assert local.settled(result.id, State.RECOVERED).attempts == 1
+
+
+def test_a_task_that_changes_its_arguments(local: Site) -> None:
+    """Each retry gets the arguments that were sent, whatever the runs before did to theirs."""
+    result = local.sig("changes", new_key(), [1, 2, 3], {"amount": 10}).delay()
+    assert get(result) == [[1, 2, 3], {"amount": 10}]
+
+
+def test_headers_that_are_no_mapping(local: Site) -> None:
+    """A message whose own headers are a list runs as it would without us."""
+    key = new_key()
+    result = local.sig("flaky", key, 0, "fine").apply_async(headers={"headers": ["odd"], "regrow_visit": "odd"})
+    assert get(result) == "fine"
+
+
+def test_a_revoked_retry_is_left_alone(local: Site) -> None:
+    """A person revokes a parked task: it does not run again, and the ledger says so."""
+    key = new_key()
+    result = local.sig("flaky", key, 99).delay()
+    until(lambda: local.ledger_state(result.id) is not None, "the ledger")
+    result.revoke()
+    record = local.settled(result.id, State.DISMISSED, State.EXHAUSTED)
+    if record.state is State.DISMISSED:
+        assert (record.reason, record.parked, local.state(result.id)) == ("revoked", False, "REVOKED")
+
+
 def test_call_that_is_too_large_fails_natively(local: Site) -> None:
     """A call beyond the limit is not kept, so its task is not parked."""
     key = new_key()

@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 
 from regrow.adapters.sql import Database, SqlLedger, SqlStore
 from regrow.errors import DispatchError
-from regrow.model import DATA, NETWORK, SYSTEM, UNKNOWN, Due, Header, Record, State, TaskOptions
+from regrow.model import DATA, NETWORK, SYSTEM, UNKNOWN, Due, Ending, Header, Record, State, TaskOptions
 from regrow.pipeline import DUE_STATES
 from regrow.ports import Store
 from regrow.testing import GUIDE, FrozenClock, RecordingDispatcher, a_failure, a_regrow
@@ -85,10 +85,10 @@ class Broker(RecordingDispatcher):
         self.tasks[due.task_id].waits = False
         self._step()
 
-    def succeeded(self, task_id: str) -> bool:
+    def ending(self, task_id: str) -> Ending | None:
         """Ask the result backend."""
         self._step()
-        return self.tasks[task_id].done
+        return Ending.SUCCEEDED if self.tasks[task_id].done else None
 
     def _publish(self, due: Due, header: Header) -> None:
         self._step()

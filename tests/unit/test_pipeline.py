@@ -15,6 +15,7 @@ from regrow.model import (
     NETWORK,
     Audience,
     Due,
+    Ending,
     Handled,
     Header,
     Message,
@@ -382,3 +383,46 @@ def test_a_batch_with_a_strange_id_is_recorded(bench: Bench) -> None:
     assert (odd.decision.reason, odd.decision.park) == (Reason.CALL_NOT_KEPT, False)
     assert plain.decision.park
     assert bench.after(30) == Tick(sent=1, delivered=1)
+
+
+def test_a_task_that_celery_failed_meanwhile_is_not_sent(bench: Bench) -> None:
+    """A commit whose answer was lost parks a task that Celery then fails: its retry must not follow the errbacks."""
+    bench.regrow.handle([a_failure(task_id="lost")])
+    bench.dispatcher.endings["lost"] = Ending.FAILED
+    assert bench.after(30).sent == 0
+    history = bench.regrow.history("lost")
+    assert (history.state, history.parked) == (State.HANDED_OVER, False)
+    bench.after(0)
+    assert len(bench.admin.messages) == 1
+
+
+def test_a_revoked_task_is_left_alone(bench: Bench) -> None:
+    """A person who revokes a parked task is obeyed: it is dismissed, and nobody waits for it."""
+    bench.regrow.handle([a_failure(task_id="gone")])
+    bench.dispatcher.endings["gone"] = Ending.REVOKED
+    assert bench.after(30).sent == 0
+    history = bench.regrow.history("gone")
+    assert (history.state, history.parked) == (State.DISMISSED, False)
+
+
+def test_an_old_success_under_the_same_id_does_not_count(bench: Bench) -> None:
+    """An id that is used again may carry an older success; a retry that no worker began is sent all the same."""
+    bench.regrow.handle([a_failure(task_id="daily")])
+    bench.dispatcher.done.add("daily")
+    assert bench.after(30).sent == 1
+
+
+def test_a_person_retries_and_dismisses(bench: Bench) -> None:
+    """What was handed over runs again on a person's word; what is dismissed is ended for Celery by order."""
+    (told, parked) = bench.regrow.handle([a_failure(DATA, task_id="a"), a_failure(task_id="b")])
+    assert told.id is not None
+    assert parked.id is not None
+    store = bench.regrow.store
+    assert store.again(told.id, now=bench.clock())
+    assert not store.again(told.id, now=bench.clock())
+    assert bench.after(0).sent == 1
+    assert not store.dismiss(told.id, now=bench.clock())  # it is on its way
+    assert store.dismiss(parked.id, now=bench.clock())
+    assert bench.after(0).closed == 1
+    assert [due.task_id for due in bench.dispatcher.ordered] == ["b"]
+    assert not store.dismiss(parked.id, now=bench.clock())

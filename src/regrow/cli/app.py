@@ -238,6 +238,51 @@ def show(
 
 
 @cli.command()
+def retry(
+    context: typer.Context,
+    failure: Annotated[str, typer.Argument(metavar="ID", help="The failure's id, or the task's id.")],
+    json: AsJson = False,
+) -> None:
+    """Run one failed task again now, whatever was decided: a dispatcher sends it at its next look."""
+    session: Session = context.obj
+    _ = session.words
+    record = _found(session, failure)
+    done = session.store.again(record.id, now=session.now())
+    good = _("Failure {id} will be sent again at once.")
+    bad = _("Failure {id} cannot be sent again: it is {state}, or its call was not kept.")
+    _answer(record, good if done else bad, done=done, json=json)
+
+
+@cli.command()
+def dismiss(
+    context: typer.Context,
+    failure: Annotated[str, typer.Argument(metavar="ID", help="The failure's id, or the task's id.")],
+    json: AsJson = False,
+) -> None:
+    """Leave one failed task: it is not retried, and Celery ends it as failed if it still waits for it."""
+    session: Session = context.obj
+    _ = session.words
+    record = _found(session, failure)
+    done = session.store.dismiss(record.id, now=session.now())
+    good = _("Failure {id} is dismissed.")
+    bad = _("Failure {id} cannot be dismissed: it is {state}.")
+    _answer(record, good if done else bad, done=done, json=json)
+
+
+def _answer(record: Record, text: str, *, done: bool, json: bool) -> None:
+    """Say what came of a person's decision; a refusal ends with exit code 1."""
+    from regrow.cli.text import to_json
+
+    said = text.format(id=record.id, state=record.state)
+    if json:
+        typer.echo(to_json({"id": record.id, "task_id": record.task_id, "success": done, "message": said}, indent=2))
+    else:
+        typer.echo(said, err=not done)
+    if not done:
+        raise typer.Exit(1)
+
+
+@cli.command()
 def explain(
     context: typer.Context,
     failure: Annotated[str, typer.Argument(metavar="ID", help="The failure's id, or the task's id.")] = "",

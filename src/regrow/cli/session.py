@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from regrow.errors import SettingsError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from celery import Celery
 
     from regrow.cli.screen import Screen
     from regrow.config import Settings
-    from regrow.ports import Ledger, Words
+    from regrow.ports import Ledger, Store, Words
 
 
 class Session:
@@ -68,6 +70,19 @@ class Session:
         from regrow.wiring import open_ledger
 
         return open_ledger(self.settings)
+
+    @cached_property
+    def store(self) -> Store:
+        """The ledger to write a person's decision to."""
+        from regrow.wiring import open_store
+
+        return open_store(self.settings)
+
+    def now(self) -> datetime:
+        """The current instant."""
+        from regrow.wiring import clock
+
+        return clock()
 
     @cached_property
     def database(self) -> str:

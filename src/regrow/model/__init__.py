@@ -44,6 +44,7 @@ from regrow.model.state import (
 from regrow.model.work import (
     Due,
     DueMessage,
+    Ending,
     Lease,
     Tick,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "Decision",
     "Due",
     "DueMessage",
+    "Ending",
     "Evidence",
     "Failure",
     "Handled",

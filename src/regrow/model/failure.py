@@ -35,6 +35,7 @@ class Header:
         token: Names this one sending; a copy with another token is stale and must not run.
         close: True if the message is an order to fail with the stored error, not to run.
         error: That error in Celery's JSON result form; '' unless `close`.
+        expires: The task's own expiry as ISO text, '' if it has none: the message itself no longer carries it.
     """
 
     failure: int
@@ -42,6 +43,7 @@ class Header:
     token: str
     close: bool = False
     error: str = ""
+    expires: str = ""
 
 
 @dataclass(frozen=True, slots=True)

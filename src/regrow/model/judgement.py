@@ -97,6 +97,9 @@ class Reason(StrEnum):
     RETRIES_OFF = "retries_off"  # the settings allow no automatic retry
     OBSERVING = "observing"  # observe mode: it would have been retried
     CANNOT_BE_SENT = "cannot_be_sent"  # the stored call is refused when it is sent again
+    ALREADY_FAILED = "already_failed"  # Celery marked it failed while the ledger held it
+    REVOKED = "revoked"  # a person revoked the task
+    DISMISSED = "dismissed"  # a person said: leave it
     FELL_SILENT = "fell_silent"  # a retry started and was never heard of again
 
 

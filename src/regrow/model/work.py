@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 
 from regrow.model.judgement import Message
 from regrow.model.state import State
+
+
+class Ending(StrEnum):
+    """How Celery says that a task has ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REVOKED = "revoked"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from regrow.model import (
     Category,
     Cause,
     Due,
+    Ending,
     Failure,
     Message,
     Verdict,
@@ -121,10 +122,12 @@ class RecordingDispatcher:
     Args:
         refuse: Gives the error with which to refuse a task, or None to take it.
         done: Ids of tasks of which the result backend says that they have succeeded.
+        endings: What the result backend says of other tasks, by id.
     """
 
     refuse: Callable[[Due], DispatchError | None] = lambda _due: None
     done: set[str] = field(default_factory=set)
+    endings: dict[str, Ending] = field(default_factory=dict)
     sent: list[Due] = field(default_factory=list)
     ordered: list[Due] = field(default_factory=list)
     ended: list[Due] = field(default_factory=list)
@@ -142,9 +145,9 @@ class RecordingDispatcher:
         """Keep a task that was to be marked failed."""
         self._take(due, self.ended)
 
-    def succeeded(self, task_id: str) -> bool:
-        """True if the test said so."""
-        return task_id in self.done
+    def ending(self, task_id: str) -> Ending | None:
+        """What the test said."""
+        return Ending.SUCCEEDED if task_id in self.done else self.endings.get(task_id)
 
     def _take(self, due: Due, kept: list[Due]) -> None:
         self.tried += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from celery import Celery, states
 from celery.exceptions import CeleryError
@@ -10,7 +11,9 @@ from kombu.exceptions import OperationalError
 
 from regrow.adapters.celery import envelope
 from regrow.errors import DispatchError
-from regrow.model import Due, Header
+from regrow.model import Due, Ending, Header
+
+_ENDINGS = {states.SUCCESS: Ending.SUCCEEDED, states.FAILURE: Ending.FAILED, states.REVOKED: Ending.REVOKED}
 
 
 class CeleryDispatcher:
@@ -33,26 +36,26 @@ class CeleryDispatcher:
 
     def end(self, due: Due) -> None:
         """Mark the task failed from here."""
-        backend = self._app.backend
         try:
+            backend = self._app.backend
             error = backend.exception_to_python(json.loads(due.error)) or Exception("failed")
             backend.mark_as_failure(due.task_id, error, request=envelope.context(due), call_errbacks=True)
         except Exception as error:  # each result backend raises what its driver raises
             raise DispatchError(f"the result backend did not take the end of the task: {error}") from error
 
-    def succeeded(self, task_id: str) -> bool:
-        """True if the result backend says so; False if it cannot be asked."""
+    def ending(self, task_id: str) -> Ending | None:
+        """How the task has ended, as the result backend says; None if it has not, or cannot be asked."""
         try:
-            return bool(self._app.backend.get_state(task_id) == states.SUCCESS)
+            return _ENDINGS.get(self._app.backend.get_state(task_id))
         except Exception:  # each result backend raises what its driver raises
-            return False
+            return None
 
     def _send(self, due: Due, header: Header) -> None:
         if due.envelope is None:
             raise DispatchError("its call was not kept", permanent=True)
         try:
-            signature = envelope.revive(self._app, due)
-            signature.apply_async(headers=envelope.stamp(signature, header))
+            signature, expires = envelope.revive(self._app, due)
+            signature.apply_async(headers=envelope.stamp(signature, replace(header, expires=expires)))
         except (OperationalError, OSError, CeleryError) as error:
             raise DispatchError(f"the broker did not take it: {error}") from error
         except Exception as error:  # a call that no longer fits the task, or a user's publish hook

@@ -12,6 +12,7 @@ The life of a call, as `Door.call` sees it:
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import logging
@@ -28,10 +29,15 @@ from celery.exceptions import Ignore, Reject, Retry
 from regrow.adapters.celery import facts
 from regrow.adapters.celery.envelope import read_header
 from regrow.adapters.celery.keepalive import KeepAlive
+from regrow.decide import LONGEST_LEASE
 from regrow.model import Action, Handled, Header, State, TaskOptions
 from regrow.pipeline import Regrow
 
 log = logging.getLogger("regrow")
+
+
+#: Arguments of these types cannot be changed by a task, so they need no copy.
+_UNCHANGING = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 class Visit:
@@ -43,6 +49,8 @@ class Visit:
 
     Attributes:
         entered: It came to the door; one that failed in the task's own `before_start` did not.
+        alive: Its lease is being renewed.
+        call: Its arguments as they came; the task may change its own.
         handled: What the pipeline made of its failure.
         seen: Its failure has been looked at, so the one that Celery stores is no news.
         replaced: The task's own code raised Ignore: it has replaced itself, or stored its end by itself.
@@ -53,6 +61,8 @@ class Visit:
         self.header = header
         self.wishes = wishes
         self.entered = False
+        self.alive = False
+        self.call: tuple[Any, Any] | None = None
         self.handled: Handled | None = None
         self.seen = False
         self.replaced = False
@@ -98,12 +108,18 @@ class Door:
             request = task.request
             # Looked up at call time for a plain task: Celery replaces Task.__call__ when a worker starts.
             run = functools.partial(Task.__call__ if plain else inner, task)
-            if request.called_directly or request.is_eager or request.id is None or hasattr(request, "regrow_visit"):
+            ours = not (request.called_directly or request.is_eager or request.id is None)
+            # A subclass of one of our tasks inherits the wrapper, and may be one that is to be left alone.
+            if not ours or isinstance(_visit(request), Visit) or door.leaves_alone(task):
                 return run(*args, **kwargs)
             return door.call(task, request, run, args, kwargs)
 
         kind.__call__ = through_door
         kind.regrow_door = True
+
+    def leaves_alone(self, task: Task) -> bool:
+        """True if the task's owner said `regrow=False`."""
+        return task.name in self._wishes and self._wishes[task.name] is None
 
     # -- one call ---------------------------------------------------------------------------------------------------
 
@@ -115,6 +131,7 @@ class Door:
         request.regrow_visit = visit
         visit.entered = True
         self._enter(task, request, visit)
+        visit.call = _snapshot(args, kwargs)
         try:
             return run(*args, **kwargs)
         except Retry as retry:
@@ -138,7 +155,9 @@ class Door:
             Ignore: This copy is stale.
         """
         if visit.header is None:
-            if (request.delivery_info or {}).get("redelivered") and not visit.wishes.idempotent:
+            redelivered = (request.delivery_info or {}).get("redelivered")
+            # A task that replaced another one goes on under its id, and has not run.
+            if redelivered and not visit.wishes.idempotent and not request.replaced_task_nesting:
                 self._refuse_redelivered(task, request)
             return
         if not self._may_start(task, request, visit.header, visit.wishes):
@@ -148,6 +167,7 @@ class Door:
             visit.seen = True
             raise _stored_error(task, visit.header)
         self._alive.add(visit.header)
+        visit.alive = True
 
     def _may_start(self, task: Task, request: Context, header: Header, wishes: TaskOptions) -> bool:
         try:
@@ -163,8 +183,9 @@ class Door:
         except Exception as error:
             log.error("regrow cannot check a redelivered copy of task %s[%s]: %s", task.name, request.id, error)
             return
-        ran = history.failure is not None
-        if history.parked or (ran and self._regrow.policies.acting):
+        # What has ended in FAILURE may have been sent again by a person; Celery then does as it always does.
+        ours = history.parked or history.state.live or history.state is State.RECOVERED
+        if history.failure is not None and ours and (history.parked or self._regrow.policies.acting):
             log.info("regrow dropped a redelivered copy of task %s[%s]: it has run", task.name, request.id)
             raise Ignore("a redelivered copy of a task that has run")
 
@@ -173,13 +194,10 @@ class Door:
         if visit.header is None:
             return
         self._alive.remove(visit.header)
-        if isinstance(retry.when, datetime):
-            now = self._regrow.clock()
-            wait = (retry.when if retry.when.tzinfo else retry.when.replace(tzinfo=now.tzinfo)) - now
-        else:
-            wait = timedelta(seconds=float(retry.when or 0))
         try:
-            self._regrow.renew([visit.header], wait=max(wait, timedelta()))
+            # Its message may wait in a full queue: that is no death.
+            wait = max(_wait(retry.when, self._regrow.clock()), timedelta())
+            self._regrow.renew([visit.header], wait=wait + LONGEST_LEASE)
         except Exception as error:
             log.error("regrow cannot renew a lease before a native retry: %s", error)
 
@@ -195,9 +213,9 @@ class Door:
     ) -> Exception | None:
         """Record a failure; return what to raise instead of it, None to let it pass. Never raises itself."""
         visit.seen = True
-        if visit.header is None and isinstance(error, tuple(task.throws or ())):
-            return None
         try:
+            if visit.header is None and facts.is_expected(task, error):
+                return None
             failure = facts.failure(
                 task,
                 request,
@@ -206,6 +224,7 @@ class Door:
                 header=visit.header,
                 now=self._regrow.clock(),
                 limit=self._limit,
+                call=visit.call,
                 work_done=work_done,
             )
             failure = failure if parkable else replace(failure, parkable=False)
@@ -237,16 +256,16 @@ class Door:
 
     def stored(self, request: Context) -> None:
         """Celery has stored a task's success and called on its chain, links and chord (`task_success`)."""
-        visit: Visit | None = getattr(request, "regrow_visit", None)
+        visit = _visit(request)
         if visit is not None:
             visit.stored = True
 
     def ended(self, task: Task, request: Context, state: str, result: object) -> None:
         """A call is over (`task_postrun`); a failure Celery has stored, a success only if `stored` came before."""
-        visit: Visit | None = getattr(request, "regrow_visit", None) or self._unmet(task, request)
+        visit = _visit(request) or self._unmet(task, request)
         if visit is None:
             return
-        if visit.header is not None:
+        if visit.alive and visit.header is not None:
             self._alive.remove(visit.header)
         try:
             self._settle(task, request, visit, state, result)
@@ -278,6 +297,54 @@ class Door:
                 self._regrow.closed(visit.header.failure)
             elif visit.handled is not None and visit.handled.history.parked and visit.handled.id is not None:
                 self._regrow.closed(visit.handled.id)
+
+
+class ShutDoor(Door):
+    """The door of a worker in which Regrow is not active: drops what Regrow has sent, and lets all else pass.
+
+    Without it such a worker would run retries unasked, and the dispatcher, hearing nothing, would send them again.
+    """
+
+    def __init__(self) -> None:
+        self._wishes = {}
+
+    def call(
+        self, task: Task, request: Context, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Run a task, unless it is a retry of ours: that one stays in the ledger, for a worker that can ask it."""
+        if read_header(request) is not None:
+            log.error("regrow is not active in this worker, so it drops a retry of task %s[%s]", task.name, request.id)
+            raise Ignore("a retry, in a worker without Regrow")
+        return run(*args, **kwargs)
+
+    def stored(self, request: Context) -> None:
+        """Nothing to remember."""
+
+    def ended(self, task: Task, request: Context, state: str, result: object) -> None:
+        """Nothing to record."""
+
+
+def _visit(request: Context) -> Visit | None:
+    """What we have written on the request; a message header of that name is not it."""
+    visit = getattr(request, "regrow_visit", None)
+    return visit if isinstance(visit, Visit) else None
+
+
+def _snapshot(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
+    """The arguments as they are now; None where that is certain to last, or cannot be kept."""
+    if all(type(one) in _UNCHANGING for one in (*args, *kwargs.values())):
+        return None
+    try:
+        return copy.deepcopy((args, kwargs))
+    except Exception:  # arguments that refuse to be copied are kept as the task leaves them, as Celery's own retry does
+        return None
+
+
+def _wait(when: object, now: datetime) -> timedelta:
+    """How long a native retry waits, from what the task gave to Retry."""
+    if isinstance(when, datetime):
+        return (when if when.tzinfo else when.replace(tzinfo=now.tzinfo)) - now
+    return timedelta(seconds=float(str(when or 0)))
 
 
 def _retry(text: str, error: Exception, when: datetime | None) -> Exception:

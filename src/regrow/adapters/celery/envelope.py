@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, TypeGuard
 
 from celery import Celery, Task
@@ -22,19 +24,26 @@ _DELIVERY_ONLY = ("redelivered", "consumer_tag", "delivery_tag")
 _REPORTS = ("chord", "link_error")
 
 
-def keep(task: Task, request: Context, *, limit: int) -> str | None:
+def keep(
+    task: Task, request: Context, *, limit: int, call: tuple[Any, Any] | None = None, expires: object = None
+) -> str | None:
     """The call that is running now, as JSON text.
 
     Args:
         task: The running task.
         request: Its request.
         limit: Largest size that is kept, in bytes.
+        call: Its arguments as they came; without them those of the request.
+        expires: The task's own expiry. A retry's message does not carry it, but the next decision needs it.
 
     Returns:
         None if JSON would change the arguments, or if the text would pass the limit.
     """
-    signature = task.signature_from_request(request, countdown=0, retries=request.retries or 0)
+    args, kwargs = call or (request.args, request.kwargs)
+    signature = task.signature_from_request(request, args, kwargs, countdown=0, retries=request.retries or 0)
     options = {name: value for name, value in signature.options.items() if name not in _DELIVERY_ONLY}
+    if expires:
+        options["expires"] = expires.isoformat() if isinstance(expires, datetime) else expires
     try:
         text: str = _dumps({**signature, "options": options})
     except (TypeError, ValueError, RecursionError):
@@ -43,8 +52,8 @@ def keep(task: Task, request: Context, *, limit: int) -> str | None:
         return None
     # Whatever the task's own serializer is: the sender of this message may have chosen another one.
     read = _loads(text)
-    call, call_read = [list(signature.args), signature.kwargs], [read["args"], read["kwargs"]]
-    kept = _same(call, call_read, exact=True) and _same(options, read["options"], exact=False)
+    sent, sent_read = [list(signature.args), signature.kwargs], [read["args"], read["kwargs"]]
+    kept = _same(sent, sent_read, exact=True) and _same(options, read["options"], exact=False)
     return text if kept else None
 
 
@@ -70,18 +79,19 @@ def _same(kept: Any, read: Any, *, exact: bool) -> bool:
     return bool(kept == read or kept != kept)  # noqa: PLR0124  # NaN stays NaN
 
 
-def revive(app: Celery, due: Due) -> Signature:
-    """The kept call, ready to be sent under its own task id.
+def revive(app: Celery, due: Due) -> tuple[Signature, str]:
+    """The kept call, ready to be sent under its own task id, and the task's own expiry, '' if it has none.
 
-    Its expiry is left out: the decision to retry has looked at that.
+    The expiry is no option of the call any longer: the decision to retry has looked at it, and a full queue must not
+    revoke a parked task.
     """
     call = _loads(due.envelope or "{}")
     options: dict[str, Any] = call["options"]
-    options.pop("expires", None)
+    expires = str(options.pop("expires", None) or "")
     if not due.parked:
         for name in _REPORTS:
             options.pop(name, None)
-    return Signature.from_dict(call, app=app)
+    return Signature.from_dict(call, app=app), expires
 
 
 def stamp(signature: Signature, header: Header) -> dict[str, Any]:
@@ -89,18 +99,27 @@ def stamp(signature: Signature, header: Header) -> dict[str, Any]:
     ours = {"failure": header.failure, "attempt": header.attempt, "token": header.token}
     if header.close:
         ours |= {"close": True, "error": header.error}
+    if header.expires:
+        ours |= {"expires": header.expires}
     return {**(signature.options.get("headers") or {}), HEADER: ours}
 
 
 def read_header(request: Context) -> Header | None:
     """Our header on a running task, None if the message is not one of ours or its header is damaged."""
-    raw = (request.headers or {}).get(HEADER)
+    raw = request.headers.get(HEADER) if isinstance(request.headers, Mapping) else None
     if not isinstance(raw, dict):
         return None
     failure, attempt, token = raw.get("failure"), raw.get("attempt"), raw.get("token")
     if not (_counts(failure) and _counts(attempt) and isinstance(token, str)):
         return None
-    return Header(failure, attempt, token, close=raw.get("close") is True, error=str(raw.get("error") or ""))
+    return Header(
+        failure,
+        attempt,
+        token,
+        close=raw.get("close") is True,
+        error=str(raw.get("error") or ""),
+        expires=str(raw.get("expires") or ""),
+    )
 
 
 def _counts(value: object) -> TypeGuard[int]:

@@ -51,6 +51,11 @@ def options(task: Task) -> TaskOptions | None:
     return TaskOptions(**given)
 
 
+def is_expected(task: Task, error: BaseException) -> bool:
+    """True if the task declares this exception in `throws`, one class or several, as Celery reads it."""
+    return isinstance(error, task.throws or ())
+
+
 def failure(
     task: Task,
     request: Context,
@@ -60,6 +65,7 @@ def failure(
     header: Header | None,
     now: datetime,
     limit: int,
+    call: tuple[Any, Any] | None = None,
     work_done: bool = False,
 ) -> Failure:
     """What happened, from the running task and the exception that ended it.
@@ -72,11 +78,13 @@ def failure(
         header: Our header on the message, if Regrow sent it.
         now: When it failed.
         limit: Largest call that is kept, in bytes.
+        call: The arguments as they came, if the task may have changed its own.
         work_done: True if the task's own code had ended.
     """
     causes = capture.causes_from_exception(error)
     text = _traceback(error)
-    headers = request.headers or {}
+    headers = request.headers if isinstance(request.headers, Mapping) else {}
+    expires = request.expires or (header.expires if header else "")
     return Failure(
         task_id=str(request.id),
         task_name=str(task.name),
@@ -89,12 +97,12 @@ def failure(
         worker=str(request.hostname or ""),
         queue=str((request.delivery_info or {}).get("routing_key") or ""),
         options=wishes,
-        envelope=envelope.keep(task, request, limit=limit),
+        envelope=envelope.keep(task, request, limit=limit, call=call, expires=expires),
         error=_stored(task, error),
-        expected=isinstance(error, tuple(task.throws or ())),
+        expected=is_expected(task, error),
         work_done=work_done,
         parkable=not work_done,
-        expires_at=_expiry(request.expires),
+        expires_at=_expiry(expires),
         user_id=str(headers.get(USER_HEADER) or ""),
     )
 

@@ -20,7 +20,7 @@ from celery.app.trace import build_tracer
 from celery.platforms import close_open_fds
 from celery.utils.log import iter_open_logger_fds
 
-from regrow.adapters.celery.door import Door
+from regrow.adapters.celery.door import Door, ShutDoor
 
 log = logging.getLogger("regrow")
 
@@ -66,7 +66,7 @@ class Installation:
         except Exception as error:
             # The user's worker must start all the same: its tasks end as they would without Regrow.
             log.critical("regrow is NOT active in this worker: %s", error)
-            return
+            self.door = ShutDoor()
         self._hang()
 
     def _hang(self, **_: Any) -> None:
@@ -88,7 +88,7 @@ class Installation:
 
     def _worker_ready(self, sender: Any = None, **_: Any) -> None:
         self._hang()
-        if self.door is None or not self.dispatcher or self._watch is not None:
+        if not self.dispatcher or self._watch is not None or isinstance(self.door, ShutDoor | None):
             return
         self._stop.clear()
         self._watch = Thread(target=self._keep_running, name="regrow-dispatcher-watch", daemon=True)
@@ -106,6 +106,7 @@ class Installation:
                 child.join(10)
                 return
             if child.exitcode == 0:  # it was told to stop, as when a terminal's Ctrl-C reaches the whole group
+                log.info("regrow: the dispatcher beside this worker was told to stop")
                 return
             log.error("regrow: the dispatcher ended with code %s; starting it again", child.exitcode)
             self._stop.wait(RESTART_SECONDS)

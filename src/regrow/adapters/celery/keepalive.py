@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Sequence
 from threading import Event, Lock, Thread
 
-from regrow.errors import RegrowError
 from regrow.model import Header
 
 log = logging.getLogger("regrow")
@@ -54,7 +53,7 @@ class KeepAlive:
                     return
             try:
                 self._renew(headers)
-            except RegrowError as error:
+            except Exception as error:
                 log.warning("regrow could not renew the leases of %d running retries: %s", len(headers), error)
 
 

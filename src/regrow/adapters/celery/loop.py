@@ -38,8 +38,11 @@ def run(regrow: Regrow, *, tick_seconds: float, alive: Callable[[], bool] = lamb
     while not stop.is_set() and alive():
         try:
             tick = regrow.act()
-        except LedgerError as error:
-            log.error("regrow dispatcher: %s; next try in %.0f s", error, rest)
+        except Exception as error:
+            # The ledger is away, or a plug-in broke: whatever it is, tasks wait for this process.
+            log.error(
+                "regrow dispatcher: %s; next try in %.0f s", error, rest, exc_info=not isinstance(error, LedgerError)
+            )
             stop.wait(rest)
             rest = min(rest * 2, LONGEST_REST_SECONDS)
             continue

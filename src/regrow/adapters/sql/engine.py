@@ -100,6 +100,11 @@ class Database:
         options = {
             "connect_timeout": int(BUSY_SECONDS),
             "application_name": "regrow",
+            # A server that has gone silent must not hold a user's task for ever.
+            "tcp_user_timeout": int(BUSY_SECONDS * 1000),
+            "keepalives_idle": max(1, int(BUSY_SECONDS)),
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
             # What the address itself says comes last, so it wins.
             "options": " ".join(
                 (f"-c lock_timeout={int(BUSY_SECONDS * 1000)}", *((given,) if isinstance(given, str) else given))

@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    Update,
     and_,
     bindparam,
     case,
@@ -228,6 +229,56 @@ class SqlStore:
         due_at = case((failure.c.parked, literal(now, Instant)), else_=None)
         self._stop(token, failures, messages, now, state=State.EXHAUSTED, reason=reason, due_at=due_at, ended_at=now)
 
+    def over(
+        self,
+        token: str,
+        failures: Sequence[int],
+        messages: Sequence[Message],
+        *,
+        state: State,
+        reason: Reason,
+        now: datetime,
+    ) -> None:
+        """Celery has ended these without us."""
+        ended_at = None if state is State.HELD else now
+        self._stop(
+            token, failures, messages, now, state=state, reason=reason, due_at=None, parked=False, ended_at=ended_at
+        )
+
+    def again(self, one: int, *, now: datetime) -> bool:
+        """A person wants this one retried."""
+        resting = failure.c.state.in_((State.HELD, *_ENDED))
+        # An order to fail that is on its way must not meet the retry.
+        free = or_(failure.c.state == State.HELD, not_(failure.c.parked))
+        kept = select(envelope.c.failure_id).where(envelope.c.failure_id == one).exists()
+        return self._changed(
+            update(failure)
+            .where(failure.c.id == one, resting, free, kept)
+            .values(
+                state=State.SCHEDULED, due_at=now, token=None, started_retries=None, rescues=0, deaths=0, ended_at=None
+            )
+        )
+
+    def dismiss(self, one: int, *, now: datetime) -> bool:
+        """A person says: leave it."""
+        able = failure.c.state.in_((State.SCHEDULED, State.HELD, State.HANDED_OVER, State.EXHAUSTED))
+        return self._changed(
+            update(failure)
+            .where(failure.c.id == one, able)
+            .values(
+                state=State.DISMISSED,
+                reason=Reason.DISMISSED,
+                due_at=case((failure.c.parked, literal(now, Instant)), else_=None),
+                token=None,
+                started_retries=None,
+                ended_at=now,
+            )
+        )
+
+    def _changed(self, statement: Update) -> bool:
+        with self._database.write(durable=True) as connection:
+            return connection.execute(statement).rowcount == 1
+
     def start(self, header: Header, *, retries: int, idempotent: bool, due_at: datetime) -> bool:
         """May this worker run the attempt?"""
         mine = and_(failure.c.id == header.failure, failure.c.token == header.token)
@@ -244,8 +295,7 @@ class SqlStore:
             )
             statement = update(failure).where(allowed).values(due_at=due_at, started_retries=retries, rescues=0)
         # Were this forgotten with the power, a run that had begun would be taken for one that had not.
-        with self._database.write(durable=True) as connection:
-            return connection.execute(statement).rowcount == 1
+        return self._changed(statement)
 
     def renew(self, headers: Sequence[Header], *, due_at: datetime) -> None:
         """These attempts are still running."""
