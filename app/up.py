@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from threading import Event
+import time
 
 from app.courier import Courier
 from app.demo import plot, stage
@@ -16,9 +16,10 @@ from app.demo import plot, stage
 
 def main() -> int:
     """Keep everything running; return the exit code."""
-    stop = Event()
+    # Not an Event: a signal that comes while `wait` holds its lock would hang us for ever.
+    told: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _: told.append(number))
     lock = stage.take_folder(fresh=False)
     with Courier(plot.PARCELS, {}, key=plot.COURIER_KEY, pickup_opens=0) as courier, stage.Company(lock) as company:
         needed = {
@@ -36,8 +37,9 @@ def main() -> int:
         print(
             "  .venv/bin/celery -A app.tasks.celery_app call app.tasks.parcels.track --args '[\"SF9999\"]'", flush=True
         )
-        while not stop.wait(1):
+        while not told:
             company.check()
+            time.sleep(1)
     print("Stopped.")
     return 0
 

@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 from collections.abc import Callable
-from threading import Event
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 from regrow.errors import LedgerError
 from regrow.model import Tick
@@ -17,6 +18,28 @@ log = logging.getLogger("regrow")
 #: Rest after the ledger could not be reached, growing to the longest: a database that comes back must not be stormed.
 FIRST_REST_SECONDS = 1.0
 LONGEST_REST_SECONDS = 30.0
+
+
+class Stop:
+    """Set by a signal's handler, which runs in the thread that waits.
+
+    Not an Event: its lock cannot be taken twice, so a signal that comes while `wait` holds it would hang us for ever.
+    `SimpleQueue.put` may be called at any moment.
+    """
+
+    def __init__(self) -> None:
+        self._told: SimpleQueue[None] = SimpleQueue()
+        self.is_set = False
+
+    def set(self) -> None:
+        """Say it."""
+        self.is_set = True
+        self._told.put(None)
+
+    def wait(self, seconds: float) -> None:
+        """Rest, but no longer than until it is said."""
+        with suppress(Empty):
+            self._told.get(timeout=seconds)
 
 
 def run(regrow: Regrow, *, tick_seconds: float, alive: Callable[[], bool] = lambda: True) -> int:
@@ -30,12 +53,12 @@ def run(regrow: Regrow, *, tick_seconds: float, alive: Callable[[], bool] = lamb
     Returns:
         The exit code, 0.
     """
-    stop = Event()
+    stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     log.info("regrow dispatcher %d started", os.getpid())
     rest = FIRST_REST_SECONDS
-    while not stop.is_set() and alive():
+    while not stop.is_set and alive():
         try:
             tick = regrow.act()
         except Exception as error:
