@@ -5,22 +5,26 @@ An implementation passes when `regrow.testing.exercise_*` passes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from regrow.model import (
+    Alert,
     Balance,
+    Breakdown,
     Cause,
     Due,
     DueMessage,
     Ending,
     Failure,
+    Figures,
     Handled,
     Header,
     History,
     Message,
+    Notice,
     Reason,
     Record,
     State,
@@ -125,14 +129,20 @@ class Store(Protocol):
     ) -> None:
         """Celery has ended these without us, so nobody waits for them: put them into `state`."""
 
-    def again(self, failure: int, *, now: datetime) -> bool:
-        """A person wants this one retried: it is due at once. False if it is live, or its call was not kept."""
+    def again(self, failure: int, *, now: datetime, by: str = "") -> bool:
+        """A person (`by`) wants this one retried: it is due at once, and is sent even while retries are switched off.
 
-    def dismiss(self, failure: int, *, now: datetime) -> bool:
+        False if it is running or has recovered, its end is on its way, or its call was not kept.
+        """
+
+    def dismiss(self, failure: int, *, now: datetime, by: str = "") -> bool:
         """A person says: leave it. What Celery still waits for is due at once for its order to fail.
 
         False if a retry is on its way, or it has recovered or was dismissed before.
         """
+
+    def confirm(self, failure: int, category: str, *, now: datetime, by: str = "") -> bool:
+        """A person says which category is right, for the accuracy that `status` shows. False if there is no such."""
 
     def history(self, task_id: str) -> History:
         """What the ledger knows of a task."""
@@ -145,6 +155,45 @@ class Store(Protocol):
 
     def undelivered(self, token: str, messages: Mapping[int, str], *, due_at: datetime | None) -> None:
         """The channel did not take these (id -> why): try again at `due_at`, or never if that is None."""
+
+    def take_lease(self, name: str, *, now: datetime, until: datetime) -> str | None:
+        """Be the only one who does `name` until then; return a token, None if somebody else has it."""
+
+    def give_lease(self, name: str, token: str) -> None:
+        """Give a lease back before its end."""
+
+    def changed(self, now: datetime, *, limit: int) -> list[Record]:
+        """Failures that have changed since they were last projected, with their history, oldest change first."""
+
+    def projected(self, revisions: Mapping[int, int]) -> None:
+        """These failures (id -> revision) are projected; one that has changed since stays changed."""
+
+    def unprojected(self, failures: Sequence[int], *, due_at: datetime) -> None:
+        """These could not be projected: try again then."""
+
+    def reported(self, attempts: Mapping[int, int], *, now: datetime) -> None:
+        """These failures are in a report up to this attempt (failure id -> number)."""
+
+    def counted(self, process: str, minute: datetime, *, runs: int, failed: int) -> None:
+        """A process ran so many tasks in this minute; counts of one minute add up."""
+
+    def open_alert(self, message: Message, *, now: datetime) -> bool:
+        """Open an alert for the message's group, or count it to the open one; a message counts once. True if new."""
+
+    def close_alerts(self, *, now: datetime, group: str = "", alert: int | None = None, by: str = "") -> int:
+        """Close the alert with this id, or of this group; return how many."""
+
+    def settle_alerts(self, *, now: datetime) -> int:
+        """Close alerts about failures of which none needs a person any longer; return how many."""
+
+    def tell(self, messages: Sequence[Message], *, now: datetime) -> None:
+        """Put messages that belong to no failure into the outbox."""
+
+    def put_notice(self, message: Message, *, now: datetime) -> None:
+        """Put a message into its user's inbox; once for each key."""
+
+    def read_notice(self, notice: int, *, now: datetime) -> bool:
+        """The user has read it. False if there is none, or it was read before."""
 
 
 class Ledger(Protocol):
@@ -166,6 +215,27 @@ class Ledger(Protocol):
 
     def find(self, which: str) -> Record | None:
         """One failure with its history, by its id in the ledger or by its task id."""
+
+    def known(self, task_ids: Sequence[str]) -> set[str]:
+        """Those of these task ids that the ledger knows."""
+
+    def unreported(self, *, limit: int) -> list[Record]:
+        """Failures with runs that are in no report yet, with their history, oldest first."""
+
+    def undelivered(self, *, limit: int) -> list[str]:
+        """Why messages could not be delivered so far, one line for each that waits or was refused."""
+
+    def figures(self, since: datetime, now: datetime) -> Figures:
+        """What happened since then."""
+
+    def breakdown(self, since: datetime, now: datetime) -> Breakdown:
+        """The failures since then by kind."""
+
+    def alerts(self, *, closed: bool = False, limit: int = 100) -> list[Alert]:
+        """The open alerts, or the closed ones; newest first."""
+
+    def inbox(self, user_id: str, *, unread: bool = False, limit: int = 100) -> list[Notice]:
+        """A user's messages, newest first; `unread`: only those not read."""
 
 
 class Dispatcher(Protocol):
@@ -205,3 +275,30 @@ class Channel(Protocol):
         Raises:
             DeliveryError: It was not delivered.
         """
+
+
+class Source(Protocol):
+    """Records of failed work that no door saw: an application's own table, a result backend (G9)."""
+
+    def failed(self, since: datetime) -> Iterable[Failure]:
+        """What has failed since then, with `scanned=True`; what the ledger knows already does no harm."""
+
+
+class Projection(Protocol):
+    """An application's own record of its tasks, kept in step with the ledger (G22)."""
+
+    def project(self, record: Record) -> None:
+        """Write what has become of a failure, with its history; an older revision must never overwrite a newer one.
+
+        It may be called twice for one revision. What it raises is reported, and it is called again later.
+        """
+
+    def ids(self, task_ids: Sequence[str]) -> Mapping[str, Any]:
+        """What the application calls these tasks (Celery's id -> its own), for reports; unknown ones are left out."""
+
+
+class Strategy(Protocol):
+    """A user's own recovery strategy (G26)."""
+
+    def __call__(self, task: Failure, category: str, analysis: Mapping[str, Any], /) -> Mapping[str, Any] | None:
+        """`delay` in seconds, `strategy` (its name) and `max_attempts`, or None for the built-in schedule."""

@@ -12,6 +12,7 @@ class Audience(StrEnum):
     TIME = "time"
     ADMINISTRATOR = "administrator"
     USER = "user"
+    MACHINE = "machine"  # monitoring systems: they get events, not words
 
 
 @dataclass(frozen=True, slots=True)

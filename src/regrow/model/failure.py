@@ -84,6 +84,7 @@ class Failure:
         parkable: True if the caller can still stop Celery from marking the task FAILED.
         expires_at: The task's own expiry: no retry is worth anything after it.
         user_id: The end user whom the task served, '' where unknown.
+        scanned: True if no door saw it: a scan found it in the records of a `Source`.
     """
 
     task_id: str
@@ -104,3 +105,14 @@ class Failure:
     parkable: bool = False
     expires_at: datetime | None = None
     user_id: str = ""
+    scanned: bool = False
+
+    @property
+    def task_type(self) -> str:
+        """The last part of the task's name, e.g. `process_order`."""
+        return type_of(self.task_name)
+
+
+def type_of(task_name: str) -> str:
+    """The type of a task: the last part of its name."""
+    return task_name.rpartition(".")[2]

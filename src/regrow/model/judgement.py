@@ -100,6 +100,7 @@ class Reason(StrEnum):
     ALREADY_FAILED = "already_failed"  # Celery marked it failed while the ledger held it
     REVOKED = "revoked"  # a person revoked the task
     DISMISSED = "dismissed"  # a person said: leave it
+    BY_HAND = "by_hand"  # a person wants it retried
     FELL_SILENT = "fell_silent"  # a retry started and was never heard of again
 
 
@@ -121,6 +122,21 @@ class Decision:
     due_at: datetime | None = None
     delay_seconds: float | None = None
     park: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a user's own recovery strategy wants (G26), instead of the category's schedule.
+
+    Args:
+        delay_seconds: The wait before the next retry.
+        strategy: Its name, for people.
+        max_attempts: How many retries at most.
+    """
+
+    delay_seconds: float
+    strategy: str
+    max_attempts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +172,8 @@ class Message:
         task_id: Celery's id of the task.
         task_name: Celery's name of the task.
         user_id: The end user, '' where unknown.
+        group: What it is about: the failure's fingerprint, or the name of a threshold. One alert is open for a group.
+        channel: Name of the channel that it goes by; '' until it is routed.
     """
 
     key: str
@@ -167,6 +185,8 @@ class Message:
     task_id: str
     task_name: str
     user_id: str = ""
+    group: str = ""
+    channel: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +202,7 @@ class Handled:
         attempt: Number under which this run is recorded.
         duplicate: True if this run was recorded before, so nothing was written.
         id: Id of the failure in the ledger, once written.
+        trouble: What went wrong in a plug-in while this was decided, '' if nothing did.
     """
 
     failure: Failure
@@ -192,3 +213,10 @@ class Handled:
     attempt: int
     duplicate: bool = False
     id: int | None = None
+    trouble: str = ""
+
+    @property
+    def told(self) -> str:
+        """Who is told: `administrator`, `user`, or '' for nobody."""
+        people = [message.audience for message in self.messages if message.audience is not Audience.MACHINE]
+        return str(people[0]) if people else ""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
+from regrow.model.failure import type_of
 from regrow.model.state import State
 
 
@@ -26,6 +28,8 @@ class AttemptRecord:
         action: What was decided.
         reason: Why.
         retry_at: When the next retry was due, if one was decided.
+        told: Who was told: `administrator`, `user`, or '' for nobody.
+        trouble: What went wrong in a plug-in while it was decided, '' if nothing did.
     """
 
     number: int
@@ -41,6 +45,35 @@ class AttemptRecord:
     action: str
     reason: str
     retry_at: datetime | None
+    told: str = ""
+    trouble: str = ""
+
+
+class Deed(StrEnum):
+    """Something that happened to a failure beside its failed runs."""
+
+    RETRIED = "retried"  # a person had it sent again
+    DISMISSED = "dismissed"
+    CONFIRMED = "confirmed"  # a person said what its category is
+    RECOVERED = "recovered"
+    STOPPED = "stopped"  # Regrow stopped without a failed run: the reason says why
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One deed in a failure's story.
+
+    Args:
+        at: When.
+        deed: What.
+        by: Who did it; '' for Regrow itself.
+        detail: A `Reason` for STOPPED, a category for CONFIRMED, else ''.
+    """
+
+    at: datetime
+    deed: Deed
+    by: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +98,11 @@ class Record:
         ended_at: When it recovered, was handed over, given up or dismissed.
         message: The last exception as `type: text`.
         history: Its failed runs in order; filled only where one task is looked at.
+        notes: What else happened to it, in order; filled as `history` is.
+        revision: Grows with each change of the failure; a copy of it elsewhere is as new as its revision.
+        kept: True if its call was kept, so that it can be sent again.
+        manual: True if the retry that it waits for was ordered by a person.
+        confirmed: The category that a person said is right, '' if nobody has.
     """
 
     id: int
@@ -84,6 +122,21 @@ class Record:
     ended_at: datetime | None
     message: str
     history: tuple[AttemptRecord, ...] = ()
+    notes: tuple[Note, ...] = ()
+    revision: int = 0
+    kept: bool = True
+    manual: bool = False
+    confirmed: str = ""
+
+    @property
+    def retries(self) -> int:
+        """How many retries were sent."""
+        return self.attempts - 1 + (self.state in (State.DISPATCHED, State.RECOVERED))
+
+    @property
+    def task_type(self) -> str:
+        """The last part of the task's name."""
+        return type_of(self.task_name)
 
 
 @dataclass(frozen=True, slots=True)
