@@ -4,10 +4,12 @@ Two shared cores are noisy: only medians over shuffled rounds are printed, with 
 """
 
 import json
+import atexit
 import os
 import platform
 import random
 import statistics
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -57,7 +59,7 @@ def failing_calls(door, count=300):
 
     app = Celery(f"bench-{door}", broker="memory://", backend="cache+memory://", set_as_current=False)
 
-    @app.task(name="bench.fail")
+    @app.task(name="bench.fail", shared=False)
     def fail():
         raise ConnectionError("[Errno 111] Connection refused")
 
@@ -67,9 +69,11 @@ def failing_calls(door, count=300):
         from regrow.adapters.celery.door import Door
 
         folder = Path(tempfile.mkdtemp(prefix="regrow-bench-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         settings = wiring.load_settings(mode=door, database_url=f"sqlite:///{folder}/ledger.db", logs_dir=str(folder))
         wiring.upgrade(settings)
-        Door(wiring.connect(app, settings), limit=settings.envelope_limit_bytes).hang(app)
+        made = wiring.connect(app, settings)
+        Door(lambda: made, limit=settings.envelope_limit_bytes).hang(app)
     trace = build_tracer("bench.fail", app.tasks["bench.fail"], app=app)
     number = iter(range(10**9))
 

@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from regrow.adapters.sql import Database, SqlLedger, SqlStore
 from regrow.adapters.sql.migrate import upgrade
+from regrow.adapters.sql.tables import metadata
 from tests.services import require
 
 # Behaviour is asserted, never how long it takes on a busy machine.
@@ -80,7 +81,7 @@ def new_ledger(migrated: Callable[[str], str], tmp_path: Path) -> Iterator[Calla
             shutil.copy(url.removeprefix("sqlite:///"), copy)
             return f"sqlite:///{copy}"
         with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
-            connection.execute("TRUNCATE regrow_failure RESTART IDENTITY CASCADE")
+            connection.execute(f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY CASCADE")
         return url
 
     return give

@@ -7,7 +7,8 @@ name in capitals; in `regrow.toml` it is the plain name.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, field_validator
@@ -21,9 +22,14 @@ from pydantic_settings import (
 from regrow.decide import Policies, RetryPolicy
 from regrow.errors import SettingsError
 from regrow.model import NETWORK, SYSTEM, TEMPORARY
+from regrow.report import Thresholds
 
 #: The guide gives the network two retries more than the others (G2, G14).
 NETWORK_EXTRA_RETRIES = 2
+
+
+#: The files that settings are read from; a running process follows their changes.
+FILES = (".env", "regrow.toml")
 
 
 class Settings(BaseSettings):
@@ -31,8 +37,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="FAILURE_",
-        env_file=".env",
-        toml_file="regrow.toml",
+        env_file=FILES[0],
+        toml_file=FILES[1],
         extra="ignore",
         frozen=True,
         env_ignore_empty=True,
@@ -74,6 +80,25 @@ class Settings(BaseSettings):
         default=1_000_000, ge=1024, description="A call larger than this is not kept, so its task is not retried."
     )
     logs_dir: str = Field(default="logs", description="Folder of admin_alerts.log and user_notifications.log.")
+    reports_dir: str = Field(default="reports", description="Folder of failure_processing/ and failure_analysis/.")
+    scan_interval_minutes: int = Field(
+        default=30, ge=1, le=1440, description="How often the sources are scanned for failures that no door saw."
+    )
+    scan_hours: float = Field(default=24, gt=0, le=24 * 30, description="How far back a scan looks.")
+    channel_timeout_seconds: float = Field(
+        default=30, gt=0, le=300, description="How long a channel or sink of your own may take for one message."
+    )
+    alert_window_minutes: float = Field(
+        default=60, ge=1, le=24 * 60, description="The thresholds below look at the time that has just passed."
+    )
+    alert_failure_rate_percent: float = Field(
+        default=20, ge=0, le=100, description="Alert when a larger share of all runs fails."
+    )
+    alert_recovery_failures: int = Field(
+        default=5, ge=1, description="Alert when this many failures in a row used up their retries."
+    )
+    alert_notification_minutes: float = Field(default=10, gt=0, description="Alert when a message waits longer.")
+    alert_unknown_errors: int = Field(default=10, ge=0, description="Alert when more failures have an unknown cause.")
     language: Literal["en", "zh"] = Field(default="en", description="Language of what people read.")
     timezone: str | None = Field(default=None, description="Time zone of what people read; the machine's if not set.")
 
@@ -112,7 +137,32 @@ class Settings(BaseSettings):
             acting=self.mode == "recover",
             enabled=self.recovery_enabled,
             jitter=self.retry_jitter,
+            base_limit=base,
         )
+
+    def thresholds(self) -> Thresholds:
+        """When the administrator is alerted (G18)."""
+        return Thresholds(
+            failure_rate_percent=self.alert_failure_rate_percent,
+            recovery_failures=self.alert_recovery_failures,
+            notification_minutes=self.alert_notification_minutes,
+            unknown_errors=self.alert_unknown_errors,
+            window_minutes=self.alert_window_minutes,
+        )
+
+    def in_force(self) -> dict[str, Any]:
+        """The switches as a report says them (G14)."""
+        names = ("mode", "recovery_enabled", "max_recovery_attempts", "notification_enabled", "scan_interval_minutes")
+        return {name: getattr(self, name) for name in names}
+
+
+def stamp(file: str) -> tuple[int, int] | None:
+    """What tells one version of a file from the next: its time and size; None if it is not there."""
+    try:
+        status = Path(file).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def check_names(given: Collection[str]) -> None:

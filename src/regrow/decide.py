@@ -6,13 +6,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from regrow.model import TEMPORARY, Action, Decision, Due, Ending, Failure, History, Reason, State, Verdict
+from regrow.model import (
+    TEMPORARY,
+    Action,
+    Decision,
+    Due,
+    Ending,
+    Failure,
+    History,
+    Plan,
+    Reason,
+    Record,
+    Refusal,
+    State,
+    Verdict,
+)
 
 #: A longer wait than this is a person's business, whatever Retry-After says.
 LONGEST_WAIT = timedelta(hours=24)
 
 #: A task whose retries die this often is poison and is given up. Source: Sidekiq's poison-pill limit (issue 4633).
 DEATH_LIMIT = 3
+
+#: More retries than this are no plan but an accident.
+MOST_ATTEMPTS = 50
 
 #: An attempt that waits in a queue is sent again at least this often.
 LONGEST_LEASE = timedelta(hours=1)
@@ -50,12 +67,14 @@ class Policies:
         acting: False in observe mode: everything is decided, nothing is done.
         enabled: False if the administrator switched automatic retries off (FAILURE_RECOVERY_ENABLED).
         jitter: Largest share of the delay that luck may add, between 0 and 1.
+        base_limit: How often a failure whose category has no schedule may be retried; 0: no automatic retry at all.
     """
 
     by_category: Mapping[str, RetryPolicy]
     acting: bool = True
     enabled: bool = True
     jitter: float = 0.0
+    base_limit: int = 3
 
     def of(self, category: str) -> RetryPolicy:
         """The policy of a category; one that a plug-in added and gave no schedule waits as temporary failures do."""
@@ -66,6 +85,8 @@ def number(failure: Failure, history: History) -> tuple[int, bool]:
     """Under which attempt number a failed run is recorded, and whether it was recorded before."""
     if history.failure is None:
         return failure.attempt, False
+    if failure.scanned:  # a door was quicker, or another scan
+        return history.attempts, True
     if failure.token is not None:
         superseded = failure.attempt <= history.attempts or history.state is State.RECOVERED
         return failure.attempt, superseded
@@ -84,6 +105,7 @@ def decide(
     now: datetime,
     policies: Policies,
     luck: float = 0.0,
+    plan: Plan | None = None,
 ) -> Decision:
     """What to do about a failure. The first rule that applies decides; the cautious ones come first.
 
@@ -95,11 +117,12 @@ def decide(
         now: The moment of the decision.
         policies: Schedules and switches.
         luck: A random number in [0, 1) for the jitter.
+        plan: What the user's own strategy wants; it stands in for the category's schedule, and not for the caution.
     """
     close_at = now + CLOSE_WAIT if history.parked else None
     if failure.expected:
         return Decision(Action.HAND_OVER, Reason.EXPECTED, close_at)
-    if not verdict.category.retry:
+    if not verdict.category.retry and plan is None:
         unknown = verdict.layer == "none"
         reason = Reason.UNKNOWN_CAUSE if unknown else Reason.NOT_HEALABLE
         return Decision(Action.HAND_OVER, reason, close_at)
@@ -108,15 +131,17 @@ def decide(
     if failure.envelope is None or not _exact(failure.task_id):
         return Decision(Action.HAND_OVER, Reason.CALL_NOT_KEPT, close_at)
     policy = policies.of(verdict.category.key)
-    if policy.limit == 0 or not policies.enabled:
+    limit = policy.limit if plan is None else plan.max_attempts
+    if policies.base_limit == 0 or limit == 0 or not policies.enabled:
         return Decision(Action.HAND_OVER, Reason.RETRIES_OFF, close_at)
-    if attempt > policy.limit:
+    if attempt > limit:
         return Decision(Action.GIVE_UP, Reason.RETRIES_USED_UP, close_at)
     # A task whose message was parked keeps waiting in the ledger; in observe mode nothing is ever taken from Celery.
     park = policies.acting and failure.parkable and failure.options.park
     if (verdict.caution or failure.work_done) and not failure.options.idempotent:
         return Decision(Action.HOLD, Reason.WORK_MAY_BE_DONE, park=park)
-    delay = _bounded(policy.delay_seconds(attempt) * (1 + policies.jitter * luck))
+    wait = policy.delay_seconds(attempt) if plan is None else plan.delay_seconds
+    delay = _bounded(wait * (1 + policies.jitter * luck))
     if verdict.retry_after_seconds is not None:
         delay = max(delay, _bounded(verdict.retry_after_seconds))
     due_at = now + delay
@@ -127,6 +152,52 @@ def decide(
     if not policies.acting:
         return Decision(Action.HOLD, Reason.OBSERVING, due_at, delay.total_seconds())
     return Decision(Action.RETRY, Reason.CAN_HEAL, due_at, delay.total_seconds(), park)
+
+
+def plan_of(answer: object) -> Plan | None:
+    """What a user's own strategy has answered (G26).
+
+    Raises:
+        ValueError: It is neither None nor a plan; the message says what is wrong.
+    """
+    if answer is None:
+        return None
+    if not isinstance(answer, Mapping):
+        raise ValueError(f"it returned {type(answer).__name__}, not a dict or None")  # noqa: TRY004  # as the others
+    delay, strategy, most = (answer.get(key) for key in ("delay", "strategy", "max_attempts"))
+    if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay <= LONGEST_WAIT.total_seconds():
+        raise ValueError(f"delay={delay!r} is no number of seconds between 0 and {LONGEST_WAIT.total_seconds():.0f}")
+    if not isinstance(strategy, str) or not strategy:
+        raise ValueError(f"strategy={strategy!r} is no name")
+    if isinstance(most, bool) or not isinstance(most, int) or not 0 <= most <= MOST_ATTEMPTS:
+        raise ValueError(f"max_attempts={most!r} is no whole number between 0 and {MOST_ATTEMPTS}")
+    return Plan(float(delay), strategy, most)
+
+
+def retries_allowed(category: str, policies: Policies) -> int:
+    """How many retries a person may order without `force`: what the settings allow, and at least one (G10)."""
+    known = policies.by_category.get(category)
+    return max(policies.base_limit if known is None else known.limit, 1)
+
+
+def refusal(record: Record, policies: Policies, *, force: bool) -> Refusal | None:
+    """Why a person's order to retry a failure is not followed; None if it is (G10).
+
+    `force` ignores the count and nothing else.
+    """
+    if record.state is State.SCHEDULED:
+        return None
+    if record.state is State.RECOVERED:
+        return Refusal.RECOVERED
+    if record.state in (State.DISPATCHED, State.NEW):
+        return Refusal.RUNNING
+    if record.parked and record.state is not State.HELD:
+        return Refusal.ENDING
+    if not record.kept:
+        return Refusal.CALL_NOT_KEPT
+    if not force and record.retries >= retries_allowed(record.category, policies):
+        return Refusal.LIMIT_REACHED
+    return None
 
 
 def _bounded(seconds: float) -> timedelta:

@@ -8,9 +8,10 @@ next failure through `handle`.
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 
 from regrow import decide, notify
@@ -26,12 +27,13 @@ from regrow.model import (
     History,
     Lease,
     Message,
+    Plan,
     Reason,
     State,
     Tick,
     Verdict,
 )
-from regrow.ports import Channel, Classifier, Clock, Dispatcher, Store, Words
+from regrow.ports import Channel, Classifier, Clock, Dispatcher, Projection, Store, Strategy, Words
 
 log = logging.getLogger("regrow")
 
@@ -60,51 +62,100 @@ class Regrow:
         classify: Says why a task failed.
         policies: Schedules and switches.
         dispatcher: Puts tasks back on the road.
-        channels: How each audience is reached.
+        channels: How each audience is reached: by every one of its channels, by name.
         words: The language of the messages.
         clock: Tells the time.
         luck: Gives a random number in [0, 1) for the jitter.
         lease: When silence counts as death.
         telling: False if the administrator switched messages off (FAILURE_NOTIFICATION_ENABLED), or in observe mode.
+        strategy: The user's own recovery strategy, asked first.
+        user_of: Finds the end user of a failure that does not name one.
+        projection: The application's own record of its tasks.
     """
 
     store: Store
     classify: Classifier
     policies: decide.Policies
     dispatcher: Dispatcher
-    channels: Mapping[Audience, Channel]
+    channels: Mapping[Audience, Mapping[str, Channel]]
     words: Words
     clock: Clock
     luck: Callable[[], float]
     lease: Lease = field(default_factory=Lease)
     telling: bool = True
+    strategy: Strategy | None = None
+    user_of: Callable[[Failure], object] | None = None
+    projection: Projection | None = None
 
     # -- a run failed -----------------------------------------------------------------------------------------------
 
     def handle(self, failures: Sequence[Failure]) -> list[Handled]:
         """Record failed runs with everything that follows from them, in one transaction."""
         now = self.clock()
+        failures = [self._with_user(failure) for failure in failures]
         verdicts = [self.classify(failure.causes) for failure in failures]
+        plans = [self._plan(failure, verdict) for failure, verdict in zip(failures, verdicts, strict=True)]
         # A row that may be parked is about to become the only copy of its task.
         only_copy = self.policies.acting and any(
-            failure.parkable and verdict.category.retry for failure, verdict in zip(failures, verdicts, strict=True)
+            failure.parkable and (verdict.category.retry or plan is not None)
+            for failure, verdict, (plan, _) in zip(failures, verdicts, plans, strict=True)
         )
         with self.store.transaction(durable=only_copy) as ledger:
             histories = ledger.histories(failures)
             return ledger.write(
-                [
-                    self._line(failure, verdict, history, now)
-                    for failure, verdict, history in zip(failures, verdicts, histories, strict=True)
-                ]
+                [self._line(*one, now) for one in zip(failures, verdicts, plans, histories, strict=True)]
             )
 
-    def _line(self, failure: Failure, verdict: Verdict, history: History, now: datetime) -> Handled:
+    def _line(
+        self, failure: Failure, verdict: Verdict, planned: tuple[Plan | None, str], history: History, now: datetime
+    ) -> Handled:
+        plan, trouble = planned
         attempt, duplicate = decide.number(failure, history)
-        decision = decide.decide(failure, verdict, history, attempt, now=now, policies=self.policies, luck=self.luck())
+        decision = decide.decide(
+            failure, verdict, history, attempt, now=now, policies=self.policies, luck=self.luck(), plan=plan
+        )
         messages: tuple[Message, ...] = ()
-        if self.telling and not duplicate:
-            messages = notify.compose(failure, verdict, decision, attempt, self.words)
-        return Handled(failure, verdict, decision, messages, history, attempt, duplicate)
+        if not duplicate:
+            told = (
+                notify.compose(failure, verdict, decision, attempt, self.words, since=history.since)
+                if self.telling
+                else ()
+            )
+            messages = self.routed((*told, _event(failure, verdict, decision, attempt)))
+        return Handled(
+            failure, verdict, decision, messages, history, attempt, duplicate, trouble=trouble, decided_at=now
+        )
+
+    def routed(self, messages: Iterable[Message], *, leave_out: str = "") -> tuple[Message, ...]:
+        """Each message once for each channel of its audience, so that each channel is tried until it takes it."""
+        return tuple(
+            replace(message, key=f"{message.key}@{name}", channel=name)
+            for message in messages
+            for name in self.channels.get(message.audience, ())
+            if name != leave_out
+        )
+
+    def _with_user(self, failure: Failure) -> Failure:
+        if failure.user_id or self.user_of is None:
+            return failure
+        try:
+            return replace(failure, user_id=str(self.user_of(failure) or ""))
+        except Exception:  # anybody's code: without a user the administrator is told
+            log.exception("regrow: user_of failed for task %s[%s]", failure.task_name, failure.task_id)
+            return failure
+
+    def _plan(self, failure: Failure, verdict: Verdict) -> tuple[Plan | None, str]:
+        """What the user's own strategy wants, and what went wrong in it; wrong answers leave the built-in schedule."""
+        if self.strategy is None:
+            return None, ""
+        try:
+            analysis = {**asdict(verdict), "category": verdict.category.key}
+            return decide.plan_of(self.strategy(failure, verdict.category.key, analysis)), ""
+        except Exception as error:  # noqa: BLE001  # anybody's code
+            why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            trouble = f"custom recovery strategy, task {failure.task_name}: {why}; the built-in schedule was used"
+            log.error("regrow: %s", trouble)
+            return None, trouble
 
     # -- a retry runs -----------------------------------------------------------------------------------------------
 
@@ -134,6 +185,7 @@ class Regrow:
     def act(self) -> Tick:
         """Do one batch of what has come due: retries, silent attempts, endings, messages."""
         now = self.clock()
+        # What a person has ordered is sent in any case (`Store.claim`).
         # Observe mode takes no new task, but sends what was parked before: Celery still waits for it.
         sending = self.policies.enabled
         states = [state for state in DUE_STATES if sending or state is not State.SCHEDULED]
@@ -147,6 +199,7 @@ class Regrow:
         sent = self._send([one for one in waiting if one.state is State.SCHEDULED] + again, self.dispatcher.retry)
         closed = self._close(ended)
         delivered, undelivered, more = self._deliver()
+        behind = self._project()
         return Tick(
             sent=sum(sent.values()),
             rescued=sum(one.state is State.DISPATCHED for one in due),
@@ -154,7 +207,7 @@ class Regrow:
             delivered=delivered,
             failed=list(sent.values()).count(False) + list(closed.values()).count(False) + undelivered,
             # A broker that refuses is not asked again without a rest.
-            more=(len(due) == BATCH and all(sent.values()) and all(closed.values())) or more,
+            more=(len(due) == BATCH and all(sent.values()) and all(closed.values())) or more or behind,
         )
 
     def _over(self, due: Due) -> bool:
@@ -167,7 +220,7 @@ class Regrow:
             self.recovered(due.failure)
         else:
             told = self.telling and state is not State.DISMISSED
-            messages = [notify.compose_silent(due, reason, self.words)] if told else []
+            messages = self.routed([notify.compose_silent(due, reason, self.words)] if told else [])
             self.store.over(due.token, [due.failure], messages, state=state, reason=reason, now=self.clock())
         return True
 
@@ -183,7 +236,7 @@ class Regrow:
         return again
 
     def _stop(self, due: Due, decision: Decision) -> None:
-        messages = [notify.compose_silent(due, decision.reason, self.words)] if self.telling else []
+        messages = self.routed([notify.compose_silent(due, decision.reason, self.words)] if self.telling else [])
         stop = self.store.hold if decision.action is Action.HOLD else self.store.exhausted
         stop(due.token, [due.failure], messages, reason=decision.reason, now=self.clock())
 
@@ -231,16 +284,15 @@ class Regrow:
 
     def _deliver(self) -> tuple[int, int, bool]:
         """Deliver what the outbox holds; return how many went out, how many did not, and whether more may wait."""
-        if not self.telling:
-            return 0, 0, False
+        audiences = [one for one in Audience if self.telling or one is Audience.MACHINE]
         until = self.clock() + self.lease.claim / 2
-        batch = self.store.claim_messages(self.clock(), limit=BATCH, lease=self.lease.claim)
+        batch = self.store.claim_messages(self.clock(), limit=BATCH, lease=self.lease.claim, audiences=audiences)
         taken = refused = 0
         for due in batch:
             if self.clock() >= until:
                 break  # slow channels: what is left comes due when the claim ends, and is never delivered twice
             try:
-                self.channels[due.message.audience].send(due.message)
+                self._channel(due.message).send(due.message)
             except Exception as error:  # noqa: BLE001  # anybody's code: one that fails must not stop the rest
                 log.error("regrow could not deliver %s: %s", due.message.key, error)
                 wait = min(SEND_AGAIN * 2 ** min(due.tries, 10), LONGEST_DELIVERY_WAIT)
@@ -252,3 +304,63 @@ class Regrow:
                 self.store.delivered(due.token, [due.id], now=self.clock())
                 taken += 1
         return taken, refused, len(batch) == BATCH
+
+    def _channel(self, message: Message) -> Channel:
+        channels = self.channels.get(message.audience, {})
+        if message.channel not in channels:
+            raise DeliveryError(f"this dispatcher has no channel {message.channel!r} for the {message.audience}")
+        return channels[message.channel]
+
+    def _project(self) -> bool:
+        """Let the application's own record follow; return whether more is waiting."""
+        if self.projection is None:
+            return False
+        records = self.store.changed(self.clock(), limit=BATCH)
+        done: dict[int, int] = {}
+        for record in records:
+            try:
+                self.projection.project(record)
+                done[record.id] = record.revision
+            except Exception:  # anybody's code: one that fails must not stop the rest
+                log.exception("regrow could not project failure %s (task %s)", record.id, record.task_id)
+        self.store.projected(done)
+        failed = [record.id for record in records if record.id not in done]
+        self.store.unprojected(failed, due_at=self.clock() + SEND_AGAIN)
+        return len(records) == BATCH
+
+
+def _event(failure: Failure, verdict: Verdict, decision: Decision, attempt: int) -> Message:
+    """A failed run as monitoring systems get it: the body is a JSON object (G27)."""
+    outer = failure.causes[0]
+    event = {
+        "event": "failure",
+        "task_id": failure.task_id,
+        "task_name": failure.task_name,
+        "task_type": failure.task_type,
+        "category": verdict.category.key,
+        "confidence": verdict.confidence,
+        "rule": verdict.rule,
+        "action": decision.action,
+        "reason": decision.reason,
+        "retry_delay": decision.delay_seconds,
+        "attempt": attempt,
+        "fingerprint": failure.fingerprint,
+        "error_type": outer.type,
+        "error_message": outer.message,
+        "worker": failure.worker,
+        "queue": failure.queue,
+        "user_id": failure.user_id,
+        "failed_at": failure.failed_at.isoformat(),
+    }
+    return Message(
+        key=f"{failure.task_id}:{attempt}:event",
+        audience=Audience.MACHINE,
+        category=verdict.category.key,
+        priority="normal",
+        title="failure",
+        body=json.dumps(event, ensure_ascii=False),
+        task_id=failure.task_id,
+        task_name=failure.task_name,
+        user_id=failure.user_id,
+        group=failure.fingerprint,
+    )

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from regrow.model import (
     Alert,
+    Audience,
     Balance,
     Breakdown,
     Cause,
@@ -82,7 +83,8 @@ class Store(Protocol):
     def claim(self, now: datetime, *, limit: int, lease: timedelta, states: Sequence[State]) -> list[Due]:
         """Take up to `limit` failures that are due into this dispatcher's hands, under a fresh token.
 
-        A scheduled one becomes dispatched. Whoever dies with a claim loses it when the lease ends.
+        A scheduled one becomes dispatched. Whoever dies with a claim loses it when the lease ends. What a person has
+        ordered is taken whatever `states` says.
         """
 
     def sent(self, token: str, failures: Sequence[int], *, due_at: datetime) -> None:
@@ -147,8 +149,10 @@ class Store(Protocol):
     def history(self, task_id: str) -> History:
         """What the ledger knows of a task."""
 
-    def claim_messages(self, now: datetime, *, limit: int, lease: timedelta) -> list[DueMessage]:
-        """Take up to `limit` messages that are due for delivery."""
+    def claim_messages(
+        self, now: datetime, *, limit: int, lease: timedelta, audiences: Sequence[Audience] = tuple(Audience)
+    ) -> list[DueMessage]:
+        """Take up to `limit` messages to these audiences that are due for delivery."""
 
     def delivered(self, token: str, messages: Sequence[int], *, now: datetime) -> None:
         """The channel took these."""
@@ -177,17 +181,20 @@ class Store(Protocol):
     def counted(self, process: str, minute: datetime, *, runs: int, failed: int) -> None:
         """A process ran so many tasks in this minute; counts of one minute add up."""
 
-    def open_alert(self, message: Message, *, now: datetime) -> bool:
-        """Open an alert for the message's group, or count it to the open one; a message counts once. True if new."""
+    def count_alert(self, message: Message, *, now: datetime) -> None:
+        """Open an alert for the message's group, or count the message to the open one; it counts once."""
 
-    def close_alerts(self, *, now: datetime, group: str = "", alert: int | None = None, by: str = "") -> int:
-        """Close the alert with this id, or of this group; return how many."""
+    def raise_alert(self, message: Message, told: Sequence[Message], *, now: datetime) -> bool:
+        """Open an alert and tell people, unless one is open for its group. True if it was opened."""
+
+    def clear_alert(self, group: str, told: Sequence[Message], *, now: datetime) -> bool:
+        """Close the open alert of a group and tell people. False if there is none."""
+
+    def close_alert(self, alert: int, *, now: datetime, by: str = "") -> bool:
+        """An administrator closes an alert. False if there is none that is open."""
 
     def settle_alerts(self, *, now: datetime) -> int:
         """Close alerts about failures of which none needs a person any longer; return how many."""
-
-    def tell(self, messages: Sequence[Message], *, now: datetime) -> None:
-        """Put messages that belong to no failure into the outbox."""
 
     def put_notice(self, message: Message, *, now: datetime) -> None:
         """Put a message into its user's inbox; once for each key."""

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regrow import config
 from regrow.config import Settings
-from regrow.errors import SettingsError
-from regrow.model import Audience, Cause, Lease, Verdict
-from regrow.pipeline import Regrow
+from regrow.errors import LedgerError, SettingsError
+from regrow.model import Audience, Cause, Failure, Lease, Verdict
+from regrow.oversight import ALERTS, Oversight
 
 if TYPE_CHECKING:
     from celery import Celery
 
     from regrow.adapters.celery.door import Door
     from regrow.adapters.celery.install import Installation
-    from regrow.ports import Classifier, Ledger, Store, Words
+    from regrow.ports import Channel, Classifier, Ledger, Projection, Source, Store, Strategy, Words
+
+log = logging.getLogger("regrow")
+
+#: Names of the channels that Regrow brings.
+BUILT_IN_CHANNELS = ("admin_log", ALERTS, "user_log", "inbox")
 
 
 def clock() -> datetime:
@@ -27,16 +34,50 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
-def install(app: Celery, *, dispatcher: bool = False, **settings: Any) -> Installation:
+@dataclass(frozen=True)
+class Plugins:
+    """What an application adds to Regrow; see `install`."""
+
+    sources: Sequence[Source] = ()
+    projection: Projection | None = None
+    channels: Mapping[str, Callable[[Mapping[str, Any]], object]] = field(default_factory=dict)
+    sinks: Mapping[str, Callable[[Mapping[str, Any]], object]] = field(default_factory=dict)
+    strategy: Strategy | None = None
+    patterns: Mapping[Any, Sequence[str]] | None = None
+    user_of: Callable[[Failure], object] | None = None
+
+
+def install(
+    app: Celery,
+    *,
+    dispatcher: bool = False,
+    sources: Sequence[Source] = (),
+    projection: Projection | None = None,
+    channels: Mapping[str, Callable[[Mapping[str, Any]], object]] | None = None,
+    sinks: Mapping[str, Callable[[Mapping[str, Any]], object]] | None = None,
+    strategy: Strategy | None = None,
+    patterns: Mapping[Any, Sequence[str]] | None = None,
+    user_of: Callable[[Failure], object] | None = None,
+    **settings: Any,
+) -> Installation:
     """Put Regrow into a Celery application. Call it once, where the application is made.
 
     Args:
         app: The application.
         dispatcher: True: each worker runs a dispatcher beside it, as `-B` does for beat; else start `regrow run`.
+        sources: Records of failed work that no door saw; `scan` looks through them.
+        projection: The application's own record of its tasks, kept in step with the ledger.
+        channels: Functions by name; each gets every message to people, as a dict, beside Regrow's own channels.
+        sinks: Functions by name; each gets an event, as a dict, for every failed run.
+        strategy: Your own recovery strategy, asked before the built-in schedules.
+        patterns: Your own error patterns by category; they win over the built-in rules, and may be changed later.
+        user_of: Finds the end user of a failure whose message does not name one.
         settings: Any field of `Settings`, stronger than environment and files.
 
     Raises:
-        SettingsError: Regrow is installed in this application already, or a setting's name is unknown.
+        SettingsError: Regrow is installed in this application already, a setting's name is unknown, or a plug-in is
+            not what it must be.
+        RuleError: A pattern cannot be used.
     """
     from regrow.adapters.celery.door import Door
     from regrow.adapters.celery.install import Installation
@@ -44,19 +85,93 @@ def install(app: Celery, *, dispatcher: bool = False, **settings: Any) -> Instal
     if hasattr(app, "regrow"):
         raise SettingsError(f"regrow is installed in the Celery application {app.main!r} already; install it once")
     config.check_names(settings)
+    plugins = Plugins(sources, projection, channels or {}, sinks or {}, strategy, patterns, user_of)
+    _check(plugins)
+    live = Live(app, patterns)
 
     def open_door() -> Door:
-        chosen = load_settings(app)
         # Loaded before the pool forks: its children share it.
-        return Door(connect(app, chosen, classify=load_classifier()), limit=chosen.envelope_limit_bytes)
+        live.classifier.load()
+        try:
+            live().store.history("")
+        except LedgerError as error:  # it may come back: each failure tries it again
+            log.error("regrow: until this is mended no failure is recorded: %s", error)
+        return Door(live, limit=live.settings.envelope_limit_bytes)
 
     def dispatch(alive: Callable[[], bool]) -> int:
         return run_dispatcher(app, load_settings(app), alive=alive)
 
-    installation = Installation(app, settings, open_door, dispatch, dispatcher)
+    installation = Installation(app, settings, plugins, live, open_door, dispatch, dispatcher)
     app.regrow = installation
     installation.connect()
     return installation
+
+
+def _check(plugins: Plugins) -> None:
+    """Refuse plug-ins that could not work, at start rather than in the middle of a failure."""
+    from regrow.adapters.channels.callback import Callback
+
+    for kind in ("channels", "sinks"):
+        for name, function in getattr(plugins, kind).items():
+            if name in BUILT_IN_CHANNELS:
+                raise SettingsError(f"{kind}: the name {name!r} is taken by a channel of Regrow's own")
+            Callback(name, function, timeout_seconds=1)
+    for name in ("strategy", "user_of"):
+        given = getattr(plugins, name)
+        if given is not None and not callable(given):
+            raise SettingsError(f"{name}={given!r} is not callable")
+    if plugins.patterns is not None:
+        load_classifier(plugins.patterns)
+
+
+class Live:
+    """The pipeline of this process, with the settings as environment and files say now.
+
+    Args:
+        app: The Celery application.
+        patterns: The application's own error patterns.
+        overrides: Settings that win over all others.
+    """
+
+    def __init__(self, app: Celery, patterns: Mapping[Any, Sequence[str]] | None = None, **overrides: object) -> None:
+        self._app = app
+        self._overrides = overrides
+        self.classifier = LazyClassifier(patterns)
+        self._regrow: Oversight | None = None
+        self._settings: Settings | None = None
+        self._seen: tuple[object, ...] = ()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings.
+
+        Raises:
+            SettingsError: They are wrong, and there are no earlier ones to go on with.
+        """
+        seen = tuple(config.stamp(file) for file in config.FILES)
+        if self._settings is None:
+            self._settings, self._seen = load_settings(self._app, **self._overrides), seen
+        elif seen != self._seen:
+            self._seen = seen
+            try:
+                self._settings = load_settings(self._app, **self._overrides)
+            except SettingsError as error:
+                log.error("regrow goes on with the settings that it has: %s", error)
+        return self._settings
+
+    def __call__(self) -> Oversight:
+        """The pipeline.
+
+        Raises:
+            SettingsError: The settings are wrong.
+        """
+        settings = self.settings
+        if self._regrow is None:
+            self._regrow = connect(self._app, settings, classify=self.classifier)
+        elif self._regrow.in_force != settings.in_force() or self._regrow.policies != settings.policies():
+            self._regrow = replace(self._regrow, **_switches(settings))
+            log.info("regrow: settings changed: %s", settings.in_force())
+        return self._regrow
 
 
 def load_settings(app: Celery | None = None, **overrides: object) -> Settings:
@@ -81,7 +196,14 @@ def load_app(name: str) -> Celery:
     return found
 
 
-def connect(app: Celery, settings: Settings, *, classify: Classifier | None = None) -> Regrow:
+def bare_app() -> Celery:
+    """A Celery application that knows no broker, for what sends nothing."""
+    from celery import Celery
+
+    return Celery("regrow", set_as_current=False)
+
+
+def connect(app: Celery, settings: Settings, *, classify: Classifier | None = None) -> Oversight:
     """The pipeline with everything it needs. Opens no connection yet.
 
     Args:
@@ -89,34 +211,81 @@ def connect(app: Celery, settings: Settings, *, classify: Classifier | None = No
         settings: The settings.
         classify: The classifier; without one it is loaded when it is first asked, so that dispatchers never load it.
     """
-    from regrow.adapters.celery.dispatcher import CeleryDispatcher
-    from regrow.adapters.channels.logfile import LogFile
-    from regrow.adapters.sql import Database, SqlStore
+    from functools import partial
+    from zoneinfo import ZoneInfo
 
-    logs = Path(settings.logs_dir)
+    from regrow.adapters.celery.dispatcher import CeleryDispatcher
+    from regrow.adapters.reports import write_report
+    from regrow.adapters.sql import Database, SqlLedger, SqlStore
+
+    installed = getattr(app, "regrow", None)
+    plugins: Plugins = installed.plugins if installed is not None else Plugins()
     lease = timedelta(seconds=settings.lease_seconds)
-    return Regrow(
-        store=SqlStore(Database(settings.database_url)),
-        classify=classify or _load_when_asked(),
-        policies=settings.policies(),
+    database = Database(settings.database_url)
+    store = SqlStore(database)
+    return Oversight(
+        store=store,
+        ledger=SqlLedger(database),
+        classify=classify or LazyClassifier(plugins.patterns),
         dispatcher=CeleryDispatcher(app),
-        channels={
-            Audience.ADMINISTRATOR: LogFile(logs / "admin_alerts.log", clock),
-            Audience.USER: LogFile(logs / "user_notifications.log", clock),
-        },
+        channels=_channels(settings, plugins, store),
         words=words(settings.language),
         clock=clock,
         luck=random.random,
         lease=Lease(run=lease, claim=lease),
-        telling=settings.notification_enabled and settings.mode == "recover",
+        strategy=plugins.strategy,
+        user_of=plugins.user_of,
+        projection=plugins.projection,
+        sources=plugins.sources,
+        write_report=partial(write_report, Path(settings.reports_dir)),
+        zone=ZoneInfo(settings.timezone) if settings.timezone else None,
+        **_switches(settings),
     )
+
+
+def _switches(settings: Settings) -> dict[str, Any]:
+    """The parts of the pipeline that follow the settings while it runs."""
+    return {
+        "policies": settings.policies(),
+        "telling": settings.notification_enabled and settings.mode == "recover",
+        "thresholds": settings.thresholds(),
+        "scan_hours": settings.scan_hours,
+        "in_force": settings.in_force(),
+    }
+
+
+def _channels(settings: Settings, plugins: Plugins, store: Store) -> dict[Audience, dict[str, Channel]]:
+    """How each audience is reached, by the channel's name."""
+    from regrow.adapters.channels.callback import Callback
+    from regrow.adapters.channels.ledger import Alerts, Inbox
+    from regrow.adapters.channels.logfile import LogFile
+
+    logs, limit = Path(settings.logs_dir), settings.channel_timeout_seconds
+    own: dict[str, Channel] = {
+        name: Callback(name, function, timeout_seconds=limit) for name, function in plugins.channels.items()
+    }
+    return {
+        Audience.ADMINISTRATOR: {
+            "admin_log": LogFile(logs / "admin_alerts.log", clock),
+            ALERTS: Alerts(store, clock),
+            **own,
+        },
+        Audience.USER: {
+            "user_log": LogFile(logs / "user_notifications.log", clock),
+            "inbox": Inbox(store, clock),
+            **own,
+        },
+        Audience.MACHINE: {
+            name: Callback(name, function, timeout_seconds=limit) for name, function in plugins.sinks.items()
+        },
+    }
 
 
 def run_dispatcher(app: Celery, settings: Settings, *, alive: Callable[[], bool] = lambda: True) -> int:
     """Run a dispatcher until SIGTERM; return the exit code."""
     from regrow.adapters.celery.loop import run
 
-    return run(connect(app, settings), tick_seconds=settings.tick_seconds, alive=alive)
+    return run(Live(app, database_url=settings.database_url), tick_seconds=settings.tick_seconds, alive=alive)
 
 
 def open_ledger(settings: Settings) -> Ledger:
@@ -145,25 +314,48 @@ def upgrade(settings: Settings) -> tuple[str | None, str]:
         database.close()
 
 
-def load_classifier() -> Classifier:
-    """The classifier with the rules of this package."""
+def load_classifier(patterns: Mapping[Any, Sequence[str]] | None = None) -> Classifier:
+    """The classifier with the rules of this package.
+
+    Args:
+        patterns: Your own error patterns by category; they win.
+
+    Raises:
+        RuleError: One of them cannot be used.
+    """
     from functools import partial
 
     from regrow.adapters.rules import load_rulebook
     from regrow.classify import classify
 
-    return partial(classify, rulebook=load_rulebook())
+    built_in = partial(classify, rulebook=load_rulebook())
+    if patterns is None:
+        return built_in
+    from regrow.adapters.own_rules import with_own
+
+    return with_own(built_in, patterns)
 
 
-def _load_when_asked() -> Classifier:
-    from functools import cache
+class LazyClassifier:
+    """The classifier, loaded when it is first asked (`ports.Classifier`).
 
-    loaded = cache(load_classifier)
+    Args:
+        patterns: Your own error patterns by category.
+    """
 
-    def classify(causes: Sequence[Cause]) -> Verdict:
-        return loaded()(causes)
+    def __init__(self, patterns: Mapping[Any, Sequence[str]] | None = None) -> None:
+        self._patterns = patterns
+        self._loaded: Classifier | None = None
 
-    return classify
+    def load(self) -> Classifier:
+        """The classifier itself."""
+        if self._loaded is None:
+            self._loaded = load_classifier(self._patterns)
+        return self._loaded
+
+    def __call__(self, causes: Sequence[Cause]) -> Verdict:
+        """The verdict over an exception chain."""
+        return self.load()(causes)
 
 
 def words(language: str) -> Words:

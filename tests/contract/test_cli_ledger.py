@@ -133,7 +133,8 @@ def test_status_for_programs(ledger: Path, capsys: pytest.CaptureFixture[str]) -
     assert answer.json["mode"] == "recover"
     assert answer.json["database"] == f"sqlite:///{ledger}/regrow.db"
     assert answer.json["parked"] == 1
-    assert answer.json["undelivered"] == len(FAILED) - 1
+    # One message for each failure but the one that is retried, to both of the administrator's channels.
+    assert answer.json["undelivered"] == 2 * (len(FAILED) - 1)
     assert answer.json["overdue"] == 0
 
 
@@ -336,7 +337,8 @@ def test_inside_celery(ledger: Path) -> None:
 
     inside = said("celery", "-A", "proj", "regrow", "status", "--json")
     assert inside.returncode == 0
-    assert json.loads(inside.stdout) == json.loads(said("regrow", "-A", "proj", "status", "--json").stdout)
+    outside = said("regrow", "-A", "proj", "status", "--json")
+    assert json.loads(inside.stdout)["ledger"] == json.loads(outside.stdout)["ledger"]
     assert json.loads(inside.stdout)["ledger"]["captured"] == len(FAILED)
     assert "Usage: celery regrow failures" in said("celery", "-A", "proj", "regrow", "failures", "--help").stdout
     missing = said("celery", "-A", "proj", "regrow", "show", "99")

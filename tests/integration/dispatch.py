@@ -71,7 +71,7 @@ def main() -> int:
             store=Deadly(regrow.store, when, method, int(count)),
             dispatcher=Deadly(regrow.dispatcher, when, method, int(count)),
         )
-    return run(regrow, tick_seconds=settings.tick_seconds)
+    return run(lambda: regrow, tick_seconds=settings.tick_seconds)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class Bench:
 
     def again(self, **changes: object) -> Regrow:
         """A pipeline over the same ledger, set up otherwise."""
-        channels = {Audience.ADMINISTRATOR: self.admin, Audience.USER: self.user}
+        channels = {Audience.ADMINISTRATOR: {"log": self.admin}, Audience.USER: {"log": self.user}}
         self.regrow = a_regrow(
             self.store, clock=self.clock, dispatcher=self.dispatcher, **{"channels": channels, **changes}
         )
@@ -419,8 +419,9 @@ def test_a_person_retries_and_dismisses(bench: Bench) -> None:
     assert parked.id is not None
     store = bench.regrow.store
     assert store.again(told.id, now=bench.clock())
-    assert not store.again(told.id, now=bench.clock())
+    assert store.again(told.id, now=bench.clock(), by="twice")  # it waits still
     assert bench.after(0).sent == 1
+    assert not store.again(told.id, now=bench.clock())  # it is on its way
     assert not store.dismiss(told.id, now=bench.clock())  # it is on its way
     assert store.dismiss(parked.id, now=bench.clock())
     assert bench.after(0).closed == 1

@@ -18,7 +18,7 @@ from regrow.errors import SettingsError
 
 ROOT = Path(__file__).parents[2] / "src" / "regrow"
 CATALOGUES = sorted(ROOT.glob("locale/*/LC_MESSAGES/regrow.po"))
-SOURCES = (ROOT / "notify.py", *sorted(ROOT.glob("cli/*.py")))
+SOURCES = [source for folder in ("notify", "report", "cli") for source in sorted(ROOT.glob(f"{folder}/*.py"))]
 
 
 def written(catalogue: Path) -> dict[str, str]:
@@ -98,14 +98,14 @@ def test_same_placeholders(catalogue: Path) -> None:
 
 
 def test_texts_are_given_whole() -> None:
-    """Nothing but a literal text, or a rule's caution, is translated: else this file could not see it."""
+    """Nothing but a literal text, a rule's caution or a row of advice is translated: else this file could not see it."""
     odd = [
         ast.unparse(node)
         for source in SOURCES
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "_" and not isinstance(node.args[0], ast.Constant)
     ]
-    assert set(odd) <= {"_(verdict.caution)"}
+    assert set(odd) <= {"_(verdict.caution)", "_(row.name)", "_(row.text)"}
 
 
 def test_english_is_itself() -> None:

@@ -8,17 +8,23 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
+from regrow.cli import orders, reports
+from regrow.cli.common import AsJson, complain, found
 from regrow.cli.session import Session
 from regrow.errors import RegrowError, SettingsError
 
 if TYPE_CHECKING:
-    from regrow.model import Record, State, Verdict
+    from regrow.model import State, Verdict
+
+#: The targets look at so long a time (G17).
+TARGET_WINDOW = timedelta(days=7)
 
 #: What a shell reports for a program that SIGINT or SIGPIPE has ended.
 INTERRUPTED = 130
@@ -44,14 +50,6 @@ class Commands(TyperGroup):
             raise typer.Exit(PIPE_CLOSED) from None
 
 
-def complain(problem: str) -> None:
-    """Say on stderr what is wrong."""
-    from regrow.cli.text import plain
-
-    colour = False if "NO_COLOR" in os.environ else None
-    typer.secho(f"regrow: {plain(problem)}", fg="red", err=True, color=colour)
-
-
 def drop_output() -> None:
     """Nobody reads our output any longer (`regrow failures | head`): let what is left of it vanish."""
     # Python flushes stdout once more when it ends, and would complain.
@@ -60,16 +58,19 @@ def drop_output() -> None:
 
 cli = typer.Typer(
     cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Failed Celery tasks: what failed, why, and what became of it.",
     no_args_is_help=True,
     # rich would cost half of the time that `--help` takes.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+for command in (orders.retry, orders.dismiss, orders.confirm, reports.scan, reports.report, reports.analyze):
+    cli.command()(command)
+cli.add_typer(orders.alerts, name="alerts")
+cli.command()(orders.inbox)
 database = typer.Typer(help="Set up the ledger.", no_args_is_help=True)
 cli.add_typer(database, name="db")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 def run(arguments: Sequence[str] | None = None, *, program: str = "regrow", session: Session | None = None) -> NoReturn:
@@ -160,12 +161,15 @@ def run_command(context: typer.Context) -> None:
 
 @cli.command()
 def status(context: typer.Context, json: AsJson = False) -> None:
-    """The ledger at a glance. Exit code 1 if it does not balance."""
+    """The ledger at a glance, and how the last 7 days compare with the targets. Exit code 1 if it does not balance."""
+    from regrow import report
     from regrow.cli.text import to_json
-    from regrow.wiring import clock
 
     session: Session = context.obj
-    balance = session.ledger.balance(clock())
+    now = session.now()
+    balance = session.ledger.balance(now)
+    targets = report.targets(session.ledger.figures(now - TARGET_WINDOW, now), session.words)
+    alerts = session.ledger.alerts()
     if json:
         counts = {state.value: count for state, count in balance.by_state.items()}
         answer = {
@@ -173,14 +177,23 @@ def status(context: typer.Context, json: AsJson = False) -> None:
             "parked": balance.parked,
             "overdue": balance.overdue,
             "undelivered": balance.undelivered,
+            "open_alerts": len(alerts),
+            "targets": {
+                one.name: {"value": one.value, "target": one.target, "met": one.met, "shown": one.shown}
+                for one in targets
+            },
             "mode": session.settings.mode,
             "database": session.database,
         }
         typer.echo(to_json(answer, indent=2))
     else:
         from regrow.cli.show import show_balance
+        from regrow.cli.show_more import show_alerts, show_targets
 
         show_balance(balance, database=session.database, mode=session.settings.mode, screen=session.screen)
+        show_targets(targets, session.screen)
+        if alerts:
+            show_alerts(alerts, session.screen)
     raise typer.Exit(0 if balance.balanced else 1)
 
 
@@ -228,58 +241,13 @@ def show(
     from regrow.cli.text import record_json, to_json
 
     session: Session = context.obj
-    record = _found(session, failure)
+    record = found(session, failure)
     if json:
         typer.echo(to_json(record_json(record, history=True), indent=2))
     else:
         from regrow.cli.show import show_record
 
         show_record(record, session.screen)
-
-
-@cli.command()
-def retry(
-    context: typer.Context,
-    failure: Annotated[str, typer.Argument(metavar="ID", help="The failure's id, or the task's id.")],
-    json: AsJson = False,
-) -> None:
-    """Run one failed task again now, whatever was decided: a dispatcher sends it at its next look."""
-    session: Session = context.obj
-    _ = session.words
-    record = _found(session, failure)
-    done = session.store.again(record.id, now=session.now())
-    good = _("Failure {id} will be sent again at once.")
-    bad = _("Failure {id} cannot be sent again: it is {state}, or its call was not kept.")
-    _answer(record, good if done else bad, done=done, json=json)
-
-
-@cli.command()
-def dismiss(
-    context: typer.Context,
-    failure: Annotated[str, typer.Argument(metavar="ID", help="The failure's id, or the task's id.")],
-    json: AsJson = False,
-) -> None:
-    """Leave one failed task: it is not retried, and Celery ends it as failed if it still waits for it."""
-    session: Session = context.obj
-    _ = session.words
-    record = _found(session, failure)
-    done = session.store.dismiss(record.id, now=session.now())
-    good = _("Failure {id} is dismissed.")
-    bad = _("Failure {id} cannot be dismissed: it is {state}.")
-    _answer(record, good if done else bad, done=done, json=json)
-
-
-def _answer(record: Record, text: str, *, done: bool, json: bool) -> None:
-    """Say what came of a person's decision; a refusal ends with exit code 1."""
-    from regrow.cli.text import to_json
-
-    said = text.format(id=record.id, state=record.state)
-    if json:
-        typer.echo(to_json({"id": record.id, "task_id": record.task_id, "success": done, "message": said}, indent=2))
-    else:
-        typer.echo(said, err=not done)
-    if not done:
-        raise typer.Exit(1)
 
 
 @cli.command()
@@ -303,7 +271,7 @@ def explain(
         from regrow.cli.explain import stored_verdict
         from regrow.cli.show import reason
 
-        record = _found(session, failure)
+        record = found(session, failure)
         verdict, decision = stored_verdict(record.history[-1]), reason(record.reason, session.words)
     else:
         verdict = _classified(exception_type, message, sys.stdin.read() if traceback == "-" else traceback)
@@ -346,14 +314,6 @@ def _states(names: Sequence[str]) -> list[State]:
     if unknown:
         raise SettingsError(f"no such state: {', '.join(unknown)}; known are: {', '.join(State)}")
     return [State(name) for name in names]
-
-
-def _found(session: Session, which: str) -> Record:
-    record = session.ledger.find(which)
-    if record is None:
-        complain(session.words("no failure with the id {id} in the ledger").format(id=which))
-        raise typer.Exit(1)
-    return record
 
 
 def _classified(exception_type: str, message: str, traceback: str) -> Verdict:

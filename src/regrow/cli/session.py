@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from regrow.cli.screen import Screen
     from regrow.config import Settings
+    from regrow.oversight import Oversight
     from regrow.ports import Ledger, Store, Words
 
 
@@ -77,6 +78,13 @@ class Session:
         from regrow.wiring import open_store
 
         return open_store(self.settings)
+
+    @cached_property
+    def oversight(self) -> Oversight:
+        """The pipeline, with the application's plug-ins where an application is named."""
+        from regrow.wiring import bare_app, connect
+
+        return connect(self.app or bare_app(), self.settings)
 
     def now(self) -> datetime:
         """The current instant."""

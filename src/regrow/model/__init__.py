@@ -52,10 +52,13 @@ from regrow.model.state import (
     State,
 )
 from regrow.model.work import (
+    Answer,
     Due,
     DueMessage,
     Ending,
     Lease,
+    Refusal,
+    ScanResult,
     Tick,
 )
 
@@ -70,6 +73,7 @@ __all__ = [
     "UNKNOWN",
     "Action",
     "Alert",
+    "Answer",
     "AttemptRecord",
     "Audience",
     "Balance",
@@ -94,6 +98,8 @@ __all__ = [
     "Plan",
     "Reason",
     "Record",
+    "Refusal",
+    "ScanResult",
     "State",
     "TaskOptions",
     "Tick",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -149,6 +149,7 @@ class History:
         attempts: How many failed runs are recorded.
         parked: True if the ledger holds the task, so that Celery has not marked it FAILED.
         token: Token of the attempt that is on its way, if any.
+        since: When the task's first run failed.
     """
 
     failure: int | None = None
@@ -156,6 +157,7 @@ class History:
     attempts: int = 0
     parked: bool = False
     token: str | None = None
+    since: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,7 @@ class Handled:
         duplicate: True if this run was recorded before, so nothing was written.
         id: Id of the failure in the ledger, once written.
         trouble: What went wrong in a plug-in while this was decided, '' if nothing did.
+        decided_at: When it was decided; None where nobody asks.
     """
 
     failure: Failure
@@ -214,6 +217,7 @@ class Handled:
     duplicate: bool = False
     id: int | None = None
     trouble: str = ""
+    decided_at: datetime | None = None
 
     @property
     def told(self) -> str:

@@ -30,6 +30,7 @@ class AttemptRecord:
         retry_at: When the next retry was due, if one was decided.
         told: Who was told: `administrator`, `user`, or '' for nobody.
         trouble: What went wrong in a plug-in while it was decided, '' if nothing did.
+        decided_at: When it was decided; None if an older version recorded it.
     """
 
     number: int
@@ -47,6 +48,7 @@ class AttemptRecord:
     retry_at: datetime | None
     told: str = ""
     trouble: str = ""
+    decided_at: datetime | None = None
 
 
 class Deed(StrEnum):

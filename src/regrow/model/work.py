@@ -38,6 +38,7 @@ class Due:
         envelope: The exact call as JSON text, None if it was not kept.
         error: The last error in Celery's JSON result form.
         closing: True if an order to fail was already sent for it.
+        fingerprint: Same for failures of the same shape.
     """
 
     failure: int
@@ -55,6 +56,7 @@ class Due:
     envelope: str | None
     error: str
     closing: bool
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +108,49 @@ class Lease:
 
     run: timedelta = timedelta(seconds=60)
     claim: timedelta = timedelta(seconds=60)
+
+
+class Refusal(StrEnum):
+    """Why a person's order to retry a failure is not followed."""
+
+    UNKNOWN = "unknown"  # there is no such failure
+    RECOVERED = "recovered"  # a retry has succeeded
+    RUNNING = "running"  # a retry is on its way or running
+    ENDING = "ending"  # its retries are used up, and Celery is about to end it
+    LIMIT_REACHED = "limit_reached"  # as many retries as the settings allow were made
+    CALL_NOT_KEPT = "call_not_kept"  # it cannot be sent again exactly as it was
+    CHANGED = "changed"  # somebody else was quicker
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a person's order to retry a failure.
+
+    Args:
+        success: True if it will be sent.
+        refusal: Why not; None if it will be.
+        retries: How many retries were made before.
+        limit: How many the settings allow.
+    """
+
+    success: bool
+    refusal: Refusal | None = None
+    retries: int = 0
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """What a scan found.
+
+    Args:
+        found: Failed tasks in the sources.
+        taken: Those that the ledger did not know and has taken in.
+        busy: True if another scan was running, so this one did nothing.
+        errors: Sources that could not be read, and why.
+    """
+
+    found: int = 0
+    taken: int = 0
+    busy: bool = False
+    errors: tuple[str, ...] = ()

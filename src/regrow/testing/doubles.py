@@ -104,7 +104,10 @@ def a_regrow(store: Store, **changes: Any) -> Regrow:
         "classify": by_type,
         "policies": GUIDE,
         "dispatcher": RecordingDispatcher(),
-        "channels": {Audience.ADMINISTRATOR: RecordingChannel(), Audience.USER: RecordingChannel()},
+        "channels": {
+            Audience.ADMINISTRATOR: {"log": RecordingChannel()},
+            Audience.USER: {"log": RecordingChannel()},
+        },
         "words": str,
         "clock": FrozenClock(),
         "luck": lambda: 0.0,

@@ -30,6 +30,7 @@ from regrow.adapters.celery import facts
 from regrow.adapters.celery.envelope import read_header
 from regrow.adapters.celery.keepalive import KeepAlive
 from regrow.decide import LONGEST_LEASE
+from regrow.errors import LedgerError
 from regrow.model import Action, Handled, Header, State, TaskOptions
 from regrow.pipeline import Regrow
 
@@ -73,15 +74,20 @@ class Door:
     """Stands before every task of a worker.
 
     Args:
-        regrow: The pipeline.
+        live: Gives the pipeline, with the settings as they are now.
         limit: Largest call that is kept, in bytes.
     """
 
-    def __init__(self, regrow: Regrow, *, limit: int) -> None:
-        self._regrow = regrow
+    def __init__(self, live: Callable[[], Regrow], *, limit: int) -> None:
+        self._live = live
         self._limit = limit
+        regrow = live()
         self._alive = KeepAlive(regrow.renew, regrow.lease.run.total_seconds() / 3)
         self._wishes: dict[str, TaskOptions | None] = {}
+
+    @property
+    def _regrow(self) -> Regrow:
+        return self._live()
 
     # -- hanging the door -------------------------------------------------------------------------------------------
 
@@ -230,8 +236,14 @@ class Door:
             failure = failure if parkable else replace(failure, parkable=False)
             visit.handled = self._regrow.handle([failure])[0]
             return self._ending(task, request, visit.handled, error)
-        except Exception:
-            log.exception("regrow could not record a failure of task %s[%s]", task.name, request.id)
+        except Exception as problem:
+            log.error(
+                "regrow could not record a failure of task %s[%s]: %s",
+                task.name,
+                request.id,
+                problem,
+                exc_info=not isinstance(problem, LedgerError),  # which says all there is to say
+            )
             return None
 
     def _ending(self, task: Task, request: Context, handled: Handled, error: Exception) -> Exception | None:
@@ -260,11 +272,18 @@ class Door:
         if visit is not None:
             visit.stored = True
 
-    def ended(self, task: Task, request: Context, state: str, result: object) -> None:
-        """A call is over (`task_postrun`); a failure Celery has stored, a success only if `stored` came before."""
+    def ended(self, task: Task, request: Context, state: str, result: object) -> bool:
+        """A call is over (`task_postrun`); a failure Celery has stored, a success only if `stored` came before.
+
+        Returns:
+            True if the run has failed, though Celery may not know it.
+        """
         visit = _visit(request) or self._unmet(task, request)
-        if visit is None:
-            return
+        if visit is not None:
+            self._over(task, request, visit, state, result)
+        return state == states.FAILURE or (visit is not None and visit.handled is not None)
+
+    def _over(self, task: Task, request: Context, visit: Visit, state: str, result: object) -> None:
         if visit.alive and visit.header is not None:
             self._alive.remove(visit.header)
         try:
@@ -320,8 +339,9 @@ class ShutDoor(Door):
     def stored(self, request: Context) -> None:
         """Nothing to remember."""
 
-    def ended(self, task: Task, request: Context, state: str, result: object) -> None:
+    def ended(self, task: Task, request: Context, state: str, result: object) -> bool:
         """Nothing to record."""
+        return bool(state == states.FAILURE)
 
 
 def _visit(request: Context) -> Visit | None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from threading import Event, Thread
 from typing import Any
 
@@ -21,6 +23,8 @@ from celery.platforms import close_open_fds
 from celery.utils.log import iter_open_logger_fds
 
 from regrow.adapters.celery.door import Door, ShutDoor
+from regrow.adapters.celery.meter import Meter
+from regrow.oversight import Oversight
 
 log = logging.getLogger("regrow")
 
@@ -35,6 +39,8 @@ class Installation:
     Args:
         app: The application.
         settings: What was given to `install`, stronger than the environment.
+        plugins: What else was given to `install`; `wiring` knows what it is.
+        pipeline: Gives the pipeline of this process, with the settings as they are now.
         open_door: Reads the settings and connects; called when a worker starts.
         run_dispatcher: Runs a dispatcher until told to stop, given a function that says whether to go on.
         dispatcher: True if each worker starts a dispatcher of its own.
@@ -42,10 +48,13 @@ class Installation:
 
     app: Celery
     settings: Mapping[str, Any]
+    plugins: Any
+    pipeline: Callable[[], Oversight]
     open_door: Callable[[], Door]
     run_dispatcher: Callable[[Callable[[], bool]], int]
     dispatcher: bool = False
     door: Door | None = None
+    meter: Meter | None = None
     _stop: Event = field(default_factory=Event)
     _watch: Thread | None = None
 
@@ -55,6 +64,9 @@ class Installation:
         signals.worker_process_init.connect(self._hang, weak=False, dispatch_uid=f"regrow-child-{id(self.app)}")
         signals.worker_ready.connect(self._worker_ready, weak=False, dispatch_uid=f"regrow-ready-{id(self.app)}")
         signals.worker_shutdown.connect(self._worker_shutdown, weak=False, dispatch_uid=f"regrow-down-{id(self.app)}")
+        signals.worker_process_shutdown.connect(
+            self._child_shutdown, weak=False, dispatch_uid=f"regrow-child-down-{id(self.app)}"
+        )
         signals.task_success.connect(self._task_success, weak=False, dispatch_uid=f"regrow-kept-{id(self.app)}")
         signals.task_postrun.connect(self._task_postrun, weak=False, dispatch_uid=f"regrow-end-{id(self.app)}")
 
@@ -63,6 +75,7 @@ class Installation:
             return
         try:
             self.door = self.open_door()
+            self.meter = Meter(self._counted, self.pipeline().clock)
         except Exception as error:
             # The user's worker must start all the same: its tasks end as they would without Regrow.
             log.critical("regrow is NOT active in this worker: %s", error)
@@ -81,8 +94,18 @@ class Installation:
             self.door.stored(sender.request)
 
     def _task_postrun(self, task: Any = None, state: Any = None, retval: Any = None, **_: Any) -> None:
-        if self.door is not None and task is not None:
-            self.door.ended(task, task.request, str(state), retval)
+        if self.door is None or task is None or task.request.called_directly or task.request.is_eager:
+            return
+        failed = self.door.ended(task, task.request, str(state), retval)
+        if self.meter is not None and not self.door.leaves_alone(task):
+            self.meter.count(failed=failed)
+
+    def _child_shutdown(self, **_: Any) -> None:
+        if self.meter is not None:
+            self.meter.flush()
+
+    def _counted(self, minute: datetime, runs: int, failed: int) -> None:
+        self.pipeline().store.counted(socket.gethostname(), minute, runs=runs, failed=failed)
 
     # -- a dispatcher beside the worker -----------------------------------------------------------------------------
 
@@ -117,6 +140,7 @@ class Installation:
         sys.exit(self.run_dispatcher(lambda: os.getppid() == parent))
 
     def _worker_shutdown(self, **_: Any) -> None:
+        self._child_shutdown()
         self._stop.set()
         if self._watch is not None:
             self._watch.join(15)

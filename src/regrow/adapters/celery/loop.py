@@ -8,16 +8,20 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from time import monotonic
 
 from regrow.errors import LedgerError
 from regrow.model import Tick
-from regrow.pipeline import Regrow
+from regrow.oversight import Oversight
 
 log = logging.getLogger("regrow")
 
 #: Rest after the ledger could not be reached, growing to the longest: a database that comes back must not be stormed.
 FIRST_REST_SECONDS = 1.0
 LONGEST_REST_SECONDS = 30.0
+
+#: How often thresholds are looked at.
+WATCH_SECONDS = 60.0
 
 
 class Stop:
@@ -42,11 +46,11 @@ class Stop:
             self._told.get(timeout=seconds)
 
 
-def run(regrow: Regrow, *, tick_seconds: float, alive: Callable[[], bool] = lambda: True) -> int:
+def run(live: Callable[[], Oversight], *, tick_seconds: float, alive: Callable[[], bool] = lambda: True) -> int:
     """Act until SIGTERM or SIGINT; the batch in hand is finished first.
 
     Args:
-        regrow: The pipeline.
+        live: Gives the pipeline, with the settings as they are now.
         tick_seconds: Rest between two looks when nothing more is due.
         alive: Asked once a tick; False ends the loop (a worker's child ends with its worker).
 
@@ -57,10 +61,14 @@ def run(regrow: Regrow, *, tick_seconds: float, alive: Callable[[], bool] = lamb
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     log.info("regrow dispatcher %d started", os.getpid())
-    rest = FIRST_REST_SECONDS
+    rest, watch_at = FIRST_REST_SECONDS, 0.0
     while not stop.is_set and alive():
         try:
+            regrow = live()
             tick = regrow.act()
+            if monotonic() >= watch_at:
+                regrow.watch()
+                watch_at = monotonic() + WATCH_SECONDS
         except Exception as error:
             # The ledger is away, or a plug-in broke: whatever it is, tasks wait for this process.
             log.error(

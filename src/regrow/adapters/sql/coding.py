@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row
@@ -19,6 +19,9 @@ COMPRESS_ABOVE_BYTES = 4096
 #: In `started_retries` of a claimed row: an earlier sending of the attempt began, and its silence is counted already.
 STARTED_BEFORE = -1
 
+#: In `project_at`: it has changed, and nobody has tried to project that yet.
+AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def failure_row(one: Handled) -> dict[str, object]:
     """The row of a task that fails for the first time."""
@@ -30,6 +33,9 @@ def failure_row(one: Handled) -> dict[str, object]:
         "queue": one.failure.queue,
         "user_id": one.failure.user_id,
         "deaths": 0,
+        "scanned": one.failure.scanned,
+        "revision": 1,
+        "project_at": AT_ONCE,
         **_progress(one),
     }
 
@@ -54,6 +60,7 @@ def _progress(one: Handled) -> dict[str, object]:
         "parked": decision.park or (one.history.parked and waits and state is not State.SCHEDULED),
         "due_at": decision.due_at if waits else None,
         "token": None,
+        "manual": False,
         "started_retries": None,
         "ordered": False,
         "last_failed_at": failure.failed_at,
@@ -80,6 +87,9 @@ def attempt_row(one: Handled) -> dict[str, object]:
         "action": one.decision.action,
         "reason": one.decision.reason,
         "retry_at": one.decision.due_at if one.decision.action is Action.RETRY else None,
+        "decided_at": one.decided_at or one.failure.failed_at,
+        "told": one.told,
+        "trouble": one.trouble,
     }
 
 
@@ -139,4 +149,5 @@ def due(row: Row[Any], token: str) -> Due:
         envelope=None if body is None else body.decode("utf-8", "surrogatepass"),
         error=row.error or "{}",
         closing=row.ordered,
+        fingerprint=row.fingerprint,
     )

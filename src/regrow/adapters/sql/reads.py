@@ -4,32 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Row, and_, func, or_, select
+from sqlalchemy import Connection, Row, and_, func, or_, select
 
-from regrow.adapters.sql.engine import Database
-from regrow.adapters.sql.tables import attempt, failure, outbox
-from regrow.model import AttemptRecord, Balance, Record, State
+from regrow.adapters.sql.figures import Counting
+from regrow.adapters.sql.tables import TASK_ID_LIMIT, alert, attempt, envelope, failure, folded, note, notice, outbox
+from regrow.model import Alert, AttemptRecord, Balance, Deed, Note, Notice, Record, State
 
 #: A longer number is no id: it would not fit a 64-bit column.
 ID_DIGITS = 18
 
 #: A failure with the text of its last attempt.
-_LATEST = select(failure, attempt.c.exception_type, attempt.c.message).outerjoin(
+_KEPT = select(envelope.c.failure_id).where(envelope.c.failure_id == failure.c.id).exists()
+_LATEST = select(failure, attempt.c.exception_type, attempt.c.message, _KEPT.label("kept")).outerjoin(
     attempt, and_(attempt.c.failure_id == failure.c.id, attempt.c.number == failure.c.attempts)
 )
 
+#: Ids asked for in one statement.
+_CHUNK = 500
 
-class SqlLedger:
+_Id = TypeVar("_Id", int, str)
+
+
+class SqlLedger(Counting):
     """The ledger to read from (`ports.Ledger`).
 
     Args:
         database: Where it lies.
     """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     def balance(self, now: datetime) -> Balance:
         """The ledger equation.
@@ -81,15 +84,71 @@ class SqlLedger:
         query = _LATEST.where(or_(failure.c.id == number, failure.c.task_id == which))
         with self._database.read() as connection:
             rows = sorted(connection.execute(query), key=lambda row: row.id != number)
-            if not rows:
-                return None
-            runs = connection.execute(
-                select(attempt).where(attempt.c.failure_id == rows[0].id).order_by(attempt.c.number)
-            )
-            return _record(rows[0], tuple(_attempt(run) for run in runs))
+            return full_records(connection, [rows[0].id])[0] if rows else None
+
+    def known(self, task_ids: Sequence[str]) -> set[str]:
+        """Those of these task ids that the ledger knows."""
+        kept = {folded(one, TASK_ID_LIMIT): one for one in task_ids}
+        with self._database.read() as connection:
+            found = [
+                connection.execute(select(failure.c.task_id).where(failure.c.task_id.in_(chunk))).scalars().all()
+                for chunk in _chunks(list(kept))
+            ]
+        return {kept[one] for chunk in found for one in chunk}
+
+    def unreported(self, *, limit: int) -> list[Record]:
+        """Failures with runs that are in no report yet, oldest first."""
+        ids = select(attempt.c.failure_id).where(attempt.c.reported_at.is_(None)).distinct()
+        with self._database.read() as connection:
+            found = connection.execute(ids.order_by(attempt.c.failure_id).limit(limit)).scalars().all()
+            return full_records(connection, found)
+
+    def undelivered(self, *, limit: int) -> list[str]:
+        """Why messages could not be delivered so far."""
+        query = select(outbox.c.key, outbox.c.last_error).where(
+            outbox.c.delivered_at.is_(None), outbox.c.last_error != ""
+        )
+        with self._database.read() as connection:
+            return [f"{row.key}: {row.last_error}" for row in connection.execute(query.limit(limit))]
+
+    def alerts(self, *, closed: bool = False, limit: int = 100) -> list[Alert]:
+        """The open alerts, or the closed ones; newest first."""
+        over = alert.c.closed_at.isnot(None) if closed else alert.c.closed_at.is_(None)
+        with self._database.read() as connection:
+            rows = connection.execute(select(alert).where(over).order_by(alert.c.id.desc()).limit(limit))
+            return [_alert(row) for row in rows]
+
+    def inbox(self, user_id: str, *, unread: bool = False, limit: int = 100) -> list[Notice]:
+        """A user's messages, newest first."""
+        query = select(notice).where(notice.c.user_id == user_id)
+        if unread:
+            query = query.where(notice.c.read_at.is_(None))
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(notice.c.id.desc()).limit(limit))
+            return [_notice(row) for row in rows]
 
 
-def _record(row: Row[Any], history: tuple[AttemptRecord, ...] = ()) -> Record:
+def full_records(connection: Connection, ids: Sequence[int]) -> list[Record]:
+    """Failures with their history, in the order of `ids`."""
+    records: dict[int, Record] = {}
+    for chunk in _chunks(ids):
+        runs: dict[int, list[AttemptRecord]] = {}
+        notes: dict[int, list[Note]] = {}
+        query = select(attempt).where(attempt.c.failure_id.in_(chunk)).order_by(attempt.c.number)
+        for row in connection.execute(query):
+            runs.setdefault(row.failure_id, []).append(_attempt(row))
+        for row in connection.execute(select(note).where(note.c.failure_id.in_(chunk)).order_by(note.c.id)):
+            notes.setdefault(row.failure_id, []).append(Note(row.at, Deed(row.deed), row.by, row.detail))
+        for row in connection.execute(_LATEST.where(failure.c.id.in_(chunk))):
+            records[row.id] = _record(row, tuple(runs.get(row.id, ())), tuple(notes.get(row.id, ())))
+    return [records[one] for one in ids if one in records]
+
+
+def _chunks(ids: Sequence[_Id]) -> list[Sequence[_Id]]:
+    return [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
+
+
+def _record(row: Row[Any], history: tuple[AttemptRecord, ...] = (), notes: tuple[Note, ...] = ()) -> Record:
     return Record(
         id=row.id,
         task_id=row.task_id,
@@ -108,6 +167,11 @@ def _record(row: Row[Any], history: tuple[AttemptRecord, ...] = ()) -> Record:
         ended_at=row.ended_at,
         message=": ".join(filter(None, (row.exception_type, row.message))),
         history=history,
+        notes=notes,
+        revision=row.revision,
+        kept=bool(row.kept),
+        manual=row.manual,
+        confirmed=row.confirmed,
     )
 
 
@@ -126,4 +190,35 @@ def _attempt(row: Row[Any]) -> AttemptRecord:
         action=row.action,
         reason=row.reason,
         retry_at=row.retry_at,
+        told=row.told,
+        trouble=row.trouble,
+        decided_at=row.decided_at,
+    )
+
+
+def _alert(row: Row[Any]) -> Alert:
+    return Alert(
+        id=row.id,
+        group=row.about,
+        category=row.category,
+        priority=row.priority,
+        title=row.title,
+        body=row.body,
+        count=row._mapping["count"],  # noqa: SLF001  # the row's own method has that name
+        opened_at=row.opened_at,
+        last_at=row.last_at,
+        closed_at=row.closed_at,
+        closed_by=row.closed_by,
+    )
+
+
+def _notice(row: Row[Any]) -> Notice:
+    return Notice(
+        id=row.id,
+        user_id=row.user_id,
+        title=row.title,
+        body=row.body,
+        task_id=row.task_id,
+        created_at=row.created_at,
+        read_at=row.read_at,
     )

@@ -27,6 +27,8 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
@@ -150,8 +152,25 @@ failure = Table(
     Column("first_failed_at", Instant, nullable=False),
     Column("last_failed_at", Instant, nullable=False),
     Column("ended_at", Instant),
+    # A scan found it; no door saw it.
+    Column("scanned", Boolean, nullable=False, server_default=false()),
+    # The retry that it waits for was ordered by a person: it is sent even while retries are switched off.
+    Column("manual", Boolean, nullable=False, server_default=false()),
+    # What a person says is the right category.
+    Column("confirmed", Word(64), nullable=False, server_default=text("''")),
+    # Grows with each change. `project_at`: when the application's own record must follow; NULL if it has.
+    Column("revision", Integer, nullable=False, server_default=text("0")),
+    Column("project_at", Instant),
     sqlite_autoincrement=True,
 )
+Index(
+    "ix_regrow_failure_project_at",
+    failure.c.project_at,
+    sqlite_where=failure.c.project_at.isnot(None),
+    postgresql_where=failure.c.project_at.isnot(None),
+)
+Index("ix_regrow_failure_last_failed_at", failure.c.last_failed_at)
+Index("ix_regrow_failure_fingerprint", failure.c.fingerprint, failure.c.state)
 Index(
     "ix_regrow_failure_due_at",
     failure.c.due_at,
@@ -179,7 +198,32 @@ attempt = Table(
     Column("action", Word(16), nullable=False),
     Column("reason", Word(32), nullable=False),
     Column("retry_at", Instant),
+    Column("decided_at", Instant),
+    # Who was told: an Audience, or '' for nobody.
+    Column("told", Word(16), nullable=False, server_default=text("''")),
+    # What went wrong in a plug-in while it was decided.
+    Column("trouble", LongPhrase, nullable=False, server_default=text("''")),
+    # When it stood in a processing report.
+    Column("reported_at", Instant),
     UniqueConstraint("failure_id", "number"),
+)
+Index(
+    "ix_regrow_attempt_unreported",
+    attempt.c.failure_id,
+    sqlite_where=attempt.c.reported_at.is_(None),
+    postgresql_where=attempt.c.reported_at.is_(None),
+)
+
+#: What happened to a failure beside its failed runs (`model.Note`).
+note = Table(
+    "regrow_note",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("failure_id", Id, ForeignKey("regrow_failure.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("at", Instant, nullable=False),
+    Column("deed", Word(16), nullable=False),
+    Column("by", Phrase(255), nullable=False),
+    Column("detail", Phrase(64), nullable=False),
 )
 
 envelope = Table(
@@ -194,7 +238,8 @@ outbox = Table(
     "regrow_outbox",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("failure_id", Id, ForeignKey("regrow_failure.id", ondelete="CASCADE"), nullable=False),
+    # NULL for what is about no single failure, such as a threshold.
+    Column("failure_id", Id, ForeignKey("regrow_failure.id", ondelete="CASCADE")),
     Column("key", Name(512), nullable=False, unique=True),
     Column("audience", Word(16), nullable=False),
     Column("message", LongPhrase, nullable=False),
@@ -211,4 +256,65 @@ Index(
     outbox.c.due_at,
     sqlite_where=outbox.c.due_at.isnot(None),
     postgresql_where=outbox.c.due_at.isnot(None),
+)
+Index("ix_regrow_outbox_created_at", outbox.c.created_at)
+
+#: System alerts (`model.Alert`); one is open for a group.
+alert = Table(
+    "regrow_alert",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("about", Name(128), nullable=False),
+    Column("category", Word(64), nullable=False),
+    Column("priority", Word(16), nullable=False),
+    Column("title", LongPhrase, nullable=False),
+    Column("body", LongPhrase, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("opened_at", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    # Key of the last message that was counted: one that is delivered twice counts once.
+    Column("last_key", Name(512), nullable=False),
+    Column("closed_at", Instant),
+    Column("closed_by", Phrase(255), nullable=False),
+)
+Index(
+    "uq_regrow_alert_open",
+    alert.c.about,
+    unique=True,
+    sqlite_where=alert.c.closed_at.is_(None),
+    postgresql_where=alert.c.closed_at.is_(None),
+)
+
+#: End users' inboxes (`model.Notice`).
+notice = Table(
+    "regrow_notice",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("key", Name(512), nullable=False, unique=True),
+    Column("user_id", Name(255), nullable=False),
+    Column("title", LongPhrase, nullable=False),
+    Column("body", LongPhrase, nullable=False),
+    Column("task_id", Name(TASK_ID_LIMIT), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("read_at", Instant),
+)
+Index("ix_regrow_notice_user_id", notice.c.user_id, notice.c.id)
+
+#: How many tasks each process ran in each minute.
+run = Table(
+    "regrow_run",
+    metadata,
+    Column("minute", Instant, primary_key=True),
+    Column("process", Name(255), primary_key=True),
+    Column("runs", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+)
+
+#: What only one process may do at a time.
+lease = Table(
+    "regrow_lease",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("token", String(32), nullable=False),
+    Column("until", Instant, nullable=False),
 )

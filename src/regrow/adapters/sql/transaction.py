@@ -1,0 +1,128 @@
+"""One transaction on the ledger: failures with all that was decided about them are kept, or nothing is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, delete, insert, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from regrow.adapters.sql import coding
+from regrow.adapters.sql.tables import TASK_ID_LIMIT, Instant, attempt, envelope, failure, folded, note, outbox
+from regrow.model import Deed, Failure, Handled, History, State
+
+#: Goes with every change of a failure that its reader can see: see `project_at`.
+TOUCHED = {"revision": failure.c.revision + 1, "project_at": literal(coding.AT_ONCE, Instant)}
+
+
+class SqlTransaction:
+    """One transaction on the ledger (`ports.LedgerTransaction`)."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def histories(self, failures: Sequence[Failure]) -> list[History]:
+        """What the ledger knows of each failure's task."""
+        known = self._known(failures, lock=True)
+        return [known.get(_key(one), History()) for one in failures]
+
+    def write(self, handled: Sequence[Handled]) -> list[Handled]:
+        """Keep failures, attempts, decisions and messages."""
+        ids = self._insert_new([one for one in handled if one.history.failure is None])
+        kept: list[Handled] = []
+        late: list[int] = []
+        taken: set[int] = set()
+        for index, one in enumerate(handled):
+            known = one.history.failure or ids.pop(_key(one.failure), None)
+            # A second failure of one task in a batch, or of a task that another process just recorded, is not new.
+            second = known is None or known in taken
+            if second and not one.duplicate:
+                late.append(index)
+            elif known is not None and not one.duplicate:
+                taken.add(known)
+            kept.append(replace(one, id=known, duplicate=one.duplicate or second))
+        fresh = [one for one in kept if not one.duplicate]
+        self._advance([one for one in fresh if one.history.failure is not None])
+        self._insert_rows(fresh)
+        known_now = self._known([kept[index].failure for index in late])
+        for index in late:
+            history = known_now.get(_key(kept[index].failure), History())
+            kept[index] = replace(kept[index], history=history, id=history.failure, messages=())
+        return kept
+
+    def _known(self, failures: Sequence[Failure], *, lock: bool = False) -> dict[str, History]:
+        if not failures:
+            return {}
+        query = select(failure).where(failure.c.task_id.in_({one.task_id for one in failures}))
+        if lock:  # always in one order, or two batches could wait for each other for ever
+            query = query.order_by(failure.c.id).with_for_update()
+        return {row.task_id: history_of(row) for row in self._connection.execute(query)}
+
+    def _insert_new(self, handled: Sequence[Handled]) -> dict[str, int]:
+        if not handled:
+            return {}
+        dialect = sqlite if self._connection.dialect.name == "sqlite" else postgresql
+        statement = (
+            dialect.insert(failure)
+            .on_conflict_do_nothing(index_elements=["task_id"])
+            .returning(failure.c.id, failure.c.task_id)
+        )
+        # In one order, as locks are taken: see _known.
+        ordered = sorted(handled, key=lambda one: _key(one.failure))
+        rows = self._connection.execute(statement, [coding.failure_row(one) for one in ordered])
+        return {row.task_id: row.id for row in rows}
+
+    def _advance(self, handled: Sequence[Handled]) -> None:
+        if not handled:
+            return
+        columns = coding.advanced_row(handled[0]).keys() - {"failure_id"}
+        self._connection.execute(
+            update(failure)
+            .where(failure.c.id == bindparam("failure_id"))
+            .values({column: bindparam(column) for column in columns} | TOUCHED),
+            [coding.advanced_row(one) for one in handled],
+        )
+
+    def _insert_rows(self, handled: Sequence[Handled]) -> None:
+        if not handled:
+            return
+        self._connection.execute(insert(attempt), [coding.attempt_row(one) for one in handled])
+        kept = [coding.envelope_row(one) for one in handled if one.failure.envelope is not None]
+        if kept:
+            replaced = [row["failure_id"] for row in kept]
+            self._connection.execute(delete(envelope).where(envelope.c.failure_id.in_(replaced)))
+            self._connection.execute(insert(envelope), kept)
+        messages = [
+            coding.message_row(one.id, message, one.decided_at or one.failure.failed_at)
+            for one in handled
+            for message in one.messages
+            if one.id is not None
+        ]
+        insert_messages(self._connection, messages)
+
+
+def _key(one: Failure) -> str:
+    """The task id as the ledger keeps it."""
+    return folded(one.task_id, TASK_ID_LIMIT)
+
+
+def history_of(row: Row[Any]) -> History:
+    """Where a failure stands, from its row."""
+    return History(row.id, State(row.state), row.attempts, row.parked, row.token, row.first_failed_at)
+
+
+def insert_messages(connection: Connection, rows: Sequence[dict[str, object]]) -> None:
+    """Put messages into the outbox; one whose key is there already was said before."""
+    if rows:
+        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+        connection.execute(dialect.insert(outbox).on_conflict_do_nothing(index_elements=["key"]), rows)
+
+
+def insert_notes(connection: Connection, failures: Iterable[int], at: datetime, deed: Deed, **more: str) -> None:
+    """Write down what happened to these failures."""
+    rows = [{"failure_id": one, "at": at, "deed": deed, "by": "", "detail": "", **more} for one in failures]
+    if rows:
+        connection.execute(insert(note), rows)

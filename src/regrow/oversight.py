@@ -1,0 +1,206 @@
+"""What is done about failures beside the straight line: scans, a person's orders, reports and alerts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, tzinfo
+from typing import Any
+
+from regrow import decide, notify, report
+from regrow.errors import RegrowError
+from regrow.model import Answer, Audience, Failure, Message, Reason, Record, Refusal, ScanResult
+from regrow.pipeline import Regrow
+from regrow.ports import Ledger, Source
+
+log = logging.getLogger("regrow")
+
+#: Failures that a scan takes in with one transaction.
+SCAN_BATCH = 100
+
+#: Nobody else scans or reports for so long, even if the one who does has died.
+SCAN_LEASE = timedelta(minutes=10)
+REPORT_LEASE = timedelta(minutes=2)
+
+#: Thresholds are looked at once in this time, by whichever dispatcher is first.
+WATCH_LEASE = timedelta(seconds=55)
+
+#: Failures in one report at most; what is left comes into the next one.
+REPORT_LIMIT = 10_000
+
+#: Channel that shows alerts as open until they are closed.
+ALERTS = "alerts"
+
+
+@dataclass(frozen=True)
+class Oversight(Regrow):
+    """The pipeline, and what looks after it.
+
+    Args:
+        ledger: The ledger to read from.
+        sources: Records of failed work that no door saw.
+        scan_hours: How far back a scan looks.
+        thresholds: When the administrator is alerted.
+        write_report: Writes a report of a kind, made at a moment, to where people find it.
+        zone: The readers' time zone; None is the machine's.
+        in_force: The switches as a report shows them.
+    """
+
+    ledger: Ledger = field(kw_only=True)
+    sources: Sequence[Source] = ()
+    scan_hours: float = 24
+    thresholds: report.Thresholds = field(default_factory=report.Thresholds)
+    write_report: Callable[[str, Mapping[str, Any], datetime], object] = lambda _kind, _report, _at: None
+    zone: tzinfo | None = None
+    in_force: Mapping[str, Any] = field(default_factory=dict)
+
+    # -- scans ------------------------------------------------------------------------------------------------------
+
+    def scan(self) -> ScanResult:
+        """Take in the failures of the last hours that no door saw; each of them once, however many scan at a time."""
+        with self._alone("scan", SCAN_LEASE) as mine:
+            if not mine:
+                return ScanResult(busy=True)
+            since = self.clock() - timedelta(hours=self.scan_hours)
+            found = taken = 0
+            errors: list[str] = []
+            for source in self.sources:
+                try:
+                    failures = list(source.failed(since))
+                except Exception as error:  # anybody's code: the other sources are scanned all the same
+                    log.exception("regrow cannot scan %s", type(source).__name__)
+                    errors.append(f"{type(source).__name__}: {type(error).__name__}: {error}")
+                    continue
+                found += len(failures)
+                taken += self._take_in(failures)
+            return ScanResult(found=found, taken=taken, errors=tuple(errors))
+
+    def _take_in(self, failures: Sequence[Failure]) -> int:
+        known = self.ledger.known([failure.task_id for failure in failures])
+        new = [failure for failure in failures if failure.task_id not in known]
+        batches = [new[start : start + SCAN_BATCH] for start in range(0, len(new), SCAN_BATCH)]
+        # A door may be quicker still: then it is a duplicate, and nothing is written.
+        return sum(not one.duplicate for batch in batches for one in self.handle(batch))
+
+    # -- a person's orders ------------------------------------------------------------------------------------------
+
+    def again(self, which: str, *, force: bool = False, by: str = "") -> Answer:
+        """A person (`by`) wants a failure retried now.
+
+        Args:
+            which: Its id in the ledger, or its task id.
+            force: Retry it even if as many retries as the settings allow were made.
+            by: Who wants it.
+        """
+        record = self.ledger.find(which)
+        if record is None:
+            return Answer(success=False, refusal=Refusal.UNKNOWN)
+        refusal = decide.refusal(record, self.policies, force=force)
+        if refusal is None and not self.store.again(record.id, now=self.clock(), by=by):
+            refusal = Refusal.CHANGED
+        limit = decide.retries_allowed(record.category, self.policies)
+        return Answer(success=refusal is None, refusal=refusal, retries=record.retries, limit=limit)
+
+    # -- reports ----------------------------------------------------------------------------------------------------
+
+    def report(self, *, errors: Sequence[str] = ()) -> dict[str, Any]:
+        """Report every failure handled since the last report, by whichever door it came; write it to a file (G11).
+
+        Args:
+            errors: What went wrong meanwhile, for the report's `errors`.
+
+        Raises:
+            RegrowError: Another report is being written, or this one cannot be.
+        """
+        with self._alone("report", REPORT_LEASE) as mine:
+            if not mine:
+                raise RegrowError("another report is being written at this moment; try again in a minute")
+            records = self.ledger.unreported(limit=REPORT_LIMIT)
+            now = self._local(self.clock())
+            made = report.processing(
+                records,
+                ids=self._ids(records),
+                errors=[*errors, *self.ledger.undelivered(limit=100)],
+                settings=self.in_force,
+                now=now,
+                retry_text=lambda seconds: notify.retry_text(seconds, self.words),
+                explain=lambda reason: notify.explain(Reason(reason), self.words),
+                _=self.words,
+            )
+            # The file first: were we to die now, the next report would say it again, and nothing would be lost.
+            self.write_report("failure_processing", made, now)
+            self.store.reported({record.id: record.history[-1].number for record in records}, now=now)
+        return made
+
+    def analyze(self, *, days: int = 7) -> dict[str, Any]:
+        """Report the pattern of the last days' failures; write it to a file (G12).
+
+        Raises:
+            RegrowError: The report cannot be written.
+        """
+        now = self.clock()
+        breakdown = self.ledger.breakdown(now - timedelta(days=days), now)
+        made = report.analysis(breakdown, days=days, retryable=self.policies.by_category.keys(), _=self.words)
+        self.write_report("failure_analysis", made, self._local(now))
+        return made
+
+    def _ids(self, records: Sequence[Record]) -> Mapping[str, Any]:
+        if self.projection is None:
+            return {}
+        try:
+            return self.projection.ids([record.task_id for record in records])
+        except Exception:  # anybody's code: the report then names Celery's ids
+            log.exception("regrow: the projection cannot name its tasks")
+            return {}
+
+    def _local(self, moment: datetime) -> datetime:
+        return moment.astimezone(self.zone)
+
+    # -- alerts -----------------------------------------------------------------------------------------------------
+
+    def watch(self) -> bool:
+        """Raise and clear alerts, once a minute however many dispatchers run; return whether it was our turn (G18)."""
+        now = self.clock()
+        if self.store.take_lease("watch", now=now, until=now + WATCH_LEASE) is None:
+            return False
+        self.store.settle_alerts(now=now)
+        if not self.telling:
+            return True
+        since = now - timedelta(minutes=self.thresholds.window_minutes)
+        breaches = {one.name: one for one in report.breaches(self.ledger.figures(since, now), self.thresholds)}
+        for name in report.THRESHOLDS:
+            if name in breaches:
+                text = report.breach_text(breaches[name], self.words)
+                alert = _about_threshold(name, text, "high", now)
+                self.store.raise_alert(alert, self.routed([alert], leave_out=ALERTS), now=now)
+            else:
+                over = _about_threshold(name, report.over_text(name, self.words), "normal", now)
+                self.store.clear_alert(name, self.routed([over], leave_out=ALERTS), now=now)
+        return True
+
+    @contextmanager
+    def _alone(self, name: str, lease: timedelta) -> Iterator[bool]:
+        """Be the only one who does this; False if somebody else is at it."""
+        now = self.clock()
+        token = self.store.take_lease(name, now=now, until=now + lease)
+        try:
+            yield token is not None
+        finally:
+            if token is not None:
+                self.store.give_lease(name, token)
+
+
+def _about_threshold(name: str, text: str, priority: str, now: datetime) -> Message:
+    return Message(
+        key=f"{name}:{priority}:{now.isoformat()}",
+        audience=Audience.ADMINISTRATOR,
+        category="",
+        priority=priority,
+        title=text,
+        body=text,
+        task_id="",
+        task_name="",
+        group=name,
+    )
