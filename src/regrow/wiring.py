@@ -328,12 +328,11 @@ def load_classifier(patterns: Mapping[Any, Sequence[str]] | None = None) -> Clas
     from regrow.adapters.rules import load_rulebook
     from regrow.classify import classify
 
-    built_in = partial(classify, rulebook=load_rulebook())
     if patterns is None:
-        return built_in
-    from regrow.adapters.own_rules import with_own
+        return partial(classify, rulebook=load_rulebook())
+    from regrow.adapters.own_rules import OwnRules
 
-    return with_own(built_in, patterns)
+    return OwnRules(load_rulebook(), patterns)
 
 
 class LazyClassifier:
