@@ -6,21 +6,21 @@ nothing has been forked; each pool child sends `worker_process_init`, for tasks 
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from threading import Event, Thread
+from time import monotonic, sleep
 from typing import Any
 
 from billiard import Process
 from celery import Celery, signals
 from celery.app.trace import build_tracer
-from celery.platforms import close_open_fds
-from celery.utils.log import iter_open_logger_fds
 
 from regrow.adapters.celery.door import Door, ShutDoor
 from regrow.adapters.celery.meter import Meter
@@ -55,13 +55,15 @@ class Installation:
     dispatcher: bool = False
     door: Door | None = None
     meter: Meter | None = None
-    _stop: Event = field(default_factory=Event)
-    _watch: Thread | None = None
+    _keeper: Process | None = None
 
     def connect(self) -> None:
         """Listen to the signals of this application's workers."""
         signals.worker_init.connect(self._worker_init, weak=False, dispatch_uid=f"regrow-init-{id(self.app)}")
         signals.worker_process_init.connect(self._hang, weak=False, dispatch_uid=f"regrow-child-{id(self.app)}")
+        signals.celeryd_after_setup.connect(
+            self._worker_set_up, weak=False, dispatch_uid=f"regrow-set-up-{id(self.app)}"
+        )
         signals.worker_ready.connect(self._worker_ready, weak=False, dispatch_uid=f"regrow-ready-{id(self.app)}")
         signals.worker_shutdown.connect(self._worker_shutdown, weak=False, dispatch_uid=f"regrow-down-{id(self.app)}")
         signals.worker_process_shutdown.connect(
@@ -109,22 +111,36 @@ class Installation:
 
     # -- a dispatcher beside the worker -----------------------------------------------------------------------------
 
-    def _worker_ready(self, sender: Any = None, **_: Any) -> None:
-        self._hang()
-        if not self.dispatcher or self._watch is not None or isinstance(self.door, ShutDoor | None):
-            return
-        self._stop.clear()
-        self._watch = Thread(target=self._keep_running, name="regrow-dispatcher-watch", daemon=True)
-        self._watch.start()
+    def _worker_set_up(self, instance: Any = None, **_: Any) -> None:
+        if instance is not None and instance.app is self.app:
+            self._start_keeper()
 
-    def _keep_running(self) -> None:
-        """Start the dispatcher, and start it again if it dies before the worker does."""
-        while not self._stop.is_set():
+    def _worker_ready(self, **_: Any) -> None:
+        self._hang()
+        self._start_keeper()  # a worker that was not started from the command line is never set up
+
+    def _start_keeper(self) -> None:
+        """Fork the process that keeps a dispatcher running.
+
+        Before the worker has threads and connections: what a child inherits of those is broken in it, SQLite's first
+        of all. For the same reason the keeper starts a dispatcher that has died anew, and not the worker.
+        """
+        if not self.dispatcher or self._keeper is not None or isinstance(self.door, ShutDoor | None):
+            return
+        self._keeper = Process(target=self._keep_running, name="regrow-keeper", args=(os.getpid(),))
+        self._keeper.start()
+        atexit.register(self._stop_keeper)  # Python waits for its children, and this one waits for a word
+
+    def _keep_running(self, worker: int) -> None:
+        told: list[int] = []
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: told.append(number))
+        while not told and os.getppid() == worker:
             child = Process(target=self._dispatch, name="regrow-dispatcher", args=(os.getpid(),))
             child.start()
-            while child.is_alive() and not self._stop.wait(0.5):
-                pass
-            if self._stop.is_set():
+            while child.is_alive() and not told and os.getppid() == worker:
+                child.join(0.5)
+            if child.is_alive():
                 child.terminate()
                 child.join(10)
                 return
@@ -132,16 +148,19 @@ class Installation:
                 log.info("regrow: the dispatcher beside this worker was told to stop")
                 return
             log.error("regrow: the dispatcher ended with code %s; starting it again", child.exitcode)
-            self._stop.wait(RESTART_SECONDS)
+            until = monotonic() + RESTART_SECONDS
+            while monotonic() < until and not told and os.getppid() == worker:
+                sleep(0.2)
 
-    def _dispatch(self, parent: int) -> None:
-        # The worker's sockets are not ours; its log files stay open.
-        close_open_fds([sys.__stdin__, sys.__stdout__, sys.__stderr__, *iter_open_logger_fds()])
-        sys.exit(self.run_dispatcher(lambda: os.getppid() == parent))
+    def _dispatch(self, keeper: int) -> None:
+        sys.exit(self.run_dispatcher(lambda: os.getppid() == keeper))
+
+    def _stop_keeper(self) -> None:
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None and keeper._parent_pid == os.getpid() and keeper.is_alive():  # noqa: SLF001
+            keeper.terminate()
+            keeper.join(15)
 
     def _worker_shutdown(self, **_: Any) -> None:
         self._child_shutdown()
-        self._stop.set()
-        if self._watch is not None:
-            self._watch.join(15)
-            self._watch = None
+        self._stop_keeper()
