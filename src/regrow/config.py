@@ -7,6 +7,7 @@ name in capitals; in `regrow.toml` it is the plain name.
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -14,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    DotEnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -32,13 +34,15 @@ NETWORK_EXTRA_RETRIES = 2
 FILES = (".env", "regrow.toml")
 
 
+#: Where they are read from at this moment; pydantic asks for sources where no argument reaches.
+_FOLDER: ContextVar[Path] = ContextVar("_FOLDER", default=Path())
+
+
 class Settings(BaseSettings):
     """Everything an administrator can set."""
 
     model_config = SettingsConfigDict(
         env_prefix="FAILURE_",
-        env_file=FILES[0],
-        toml_file=FILES[1],
         extra="ignore",
         frozen=True,
         env_ignore_empty=True,
@@ -118,11 +122,17 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # ours reads from the folder that was asked for
+        file_secret_settings: PydanticBaseSettingsSource,  # there are none
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The sources in order of precedence."""
-        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+        folder = _FOLDER.get()
+        return (
+            init_settings,
+            env_settings,
+            DotEnvSettingsSource(settings_cls, env_file=folder / FILES[0]),
+            TomlConfigSettingsSource(settings_cls, toml_file=folder / FILES[1]),
+        )
 
     def policies(self) -> Policies:
         """Schedules and switches as `decide` wants them (G2, G3, G4, G14)."""
@@ -156,13 +166,17 @@ class Settings(BaseSettings):
         return {name: getattr(self, name) for name in names}
 
 
-def stamp(file: str) -> tuple[int, int] | None:
-    """What tells one version of a file from the next: its time and size; None if it is not there."""
+def stamps(folder: Path) -> tuple[tuple[int, int, int] | None, ...]:
+    """What tells one version of the files of settings in a folder from the next; None for one that is not there."""
+    return tuple(_stamp(folder / name) for name in FILES)
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
     try:
-        status = Path(file).stat()
+        status = file.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def check_names(given: Collection[str]) -> None:
@@ -177,23 +191,27 @@ def check_names(given: Collection[str]) -> None:
         raise SettingsError(f"no such setting: {', '.join(unknown)}; known are: {known}")
 
 
-def load(**given: object) -> Settings:
+def load(folder: Path | None = None, /, **given: object) -> Settings:
     """Read the settings.
 
     Args:
+        folder: Where `.env` and `regrow.toml` lie; the current one if not given.
         given: Values that win over every other source.
 
     Raises:
         SettingsError: A value is wrong; the message names each one, where it can be set, and what it may be.
     """
     check_names(given)
+    token = _FOLDER.set(folder or Path())
     try:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic checks the values
     except ValidationError as error:
         lines = [_line(one["loc"], one["msg"], one.get("input")) for one in error.errors()]
         raise SettingsError("\n".join(lines)) from None
-    except ValueError as error:  # a regrow.toml or .env that cannot be parsed
+    except (ValueError, OSError) as error:  # a regrow.toml or .env that cannot be parsed, or not be opened
         raise SettingsError(f"regrow.toml or .env cannot be read: {error}") from None
+    finally:
+        _FOLDER.reset(token)
 
 
 def _line(place: tuple[int | str, ...], problem: str, value: object) -> str:

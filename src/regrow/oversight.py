@@ -10,8 +10,9 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 from regrow import decide, notify, report
+from regrow.capture.clean import text_of
 from regrow.errors import RegrowError
-from regrow.model import Answer, Audience, Failure, Message, Reason, Record, Refusal, ScanResult
+from regrow.model import Answer, Audience, Failure, Handled, Message, Reason, Record, Refusal, ScanResult
 from regrow.pipeline import Regrow
 from regrow.ports import Ledger, Source
 
@@ -67,22 +68,37 @@ class Oversight(Regrow):
             found = taken = 0
             errors: list[str] = []
             for source in self.sources:
+                name = type(source).__name__
                 try:
                     failures = list(source.failed(since))
                 except Exception as error:  # anybody's code: the other sources are scanned all the same
-                    log.exception("regrow cannot scan %s", type(source).__name__)
-                    errors.append(f"{type(source).__name__}: {type(error).__name__}: {error}")
+                    log.exception("regrow cannot scan %s", name)
+                    errors.append(f"{name}: {type(error).__name__}: {text_of(error, 500)}")
                     continue
                 found += len(failures)
-                taken += self._take_in(failures)
+                taken += self._take_in(name, failures, errors)
             return ScanResult(found=found, taken=taken, errors=tuple(errors))
 
-    def _take_in(self, failures: Sequence[Failure]) -> int:
+    def _take_in(self, source: str, failures: Sequence[Failure], errors: list[str]) -> int:
         known = self.ledger.known([failure.task_id for failure in failures])
         new = [failure for failure in failures if failure.task_id not in known]
-        batches = [new[start : start + SCAN_BATCH] for start in range(0, len(new), SCAN_BATCH)]
-        # A door may be quicker still: then it is a duplicate, and nothing is written.
-        return sum(not one.duplicate for batch in batches for one in self.handle(batch))
+        taken = 0
+        for batch in (new[start : start + SCAN_BATCH] for start in range(0, len(new), SCAN_BATCH)):
+            try:
+                handled = self.handle(batch)
+            except Exception:  # noqa: BLE001  # one that cannot be kept must not cost the others
+                handled = [one for failure in batch for one in self._alone_taken_in(source, failure, errors)]
+            # A door may have been quicker: then it is a duplicate, and nothing was written.
+            taken += sum(not one.duplicate for one in handled)
+        return taken
+
+    def _alone_taken_in(self, source: str, failure: Failure, errors: list[str]) -> list[Handled]:
+        try:
+            return self.handle([failure])
+        except Exception as error:
+            log.exception("regrow cannot take in task %s, which %s has found", failure.task_id, source)
+            errors.append(f"{source}: task {failure.task_id}: {text_of(error, 500)}")
+            return []
 
     # -- a person's orders ------------------------------------------------------------------------------------------
 
@@ -150,7 +166,7 @@ class Oversight(Regrow):
         if self.projection is None:
             return {}
         try:
-            return self.projection.ids([record.task_id for record in records])
+            return dict(self.projection.ids([record.task_id for record in records]))
         except Exception:  # anybody's code: the report then names Celery's ids
             log.exception("regrow: the projection cannot name its tasks")
             return {}

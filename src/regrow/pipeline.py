@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 
 from regrow import decide, notify
+from regrow.capture.clean import text_of
 from regrow.errors import DeliveryError, DispatchError
 from regrow.model import (
     Action,
@@ -48,6 +49,9 @@ BROKER_IS_DOWN = 3
 
 #: A message that no channel took is tried again after 10 s, 20 s, 40 s ... at most an hour, and never dropped.
 LONGEST_DELIVERY_WAIT = timedelta(hours=1)
+
+#: For so long messages are delivered and failures projected, then the dispatcher looks at its retries again.
+DELIVERY_TIME = timedelta(seconds=2)
 
 #: What the dispatcher looks at when it is due: waiting retries, silent attempts, ended tasks that Celery waits for.
 DUE_STATES = (State.SCHEDULED, State.DISPATCHED, State.HANDED_OVER, State.EXHAUSTED, State.DISMISSED)
@@ -152,7 +156,8 @@ class Regrow:
             analysis = {**asdict(verdict), "category": verdict.category.key}
             return decide.plan_of(self.strategy(failure, verdict.category.key, analysis)), ""
         except Exception as error:  # noqa: BLE001  # anybody's code
-            why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            text = text_of(error, 500)
+            why = text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
             trouble = f"custom recovery strategy, task {failure.task_name}: {why}; the built-in schedule was used"
             log.error("regrow: %s", trouble)
             return None, trouble
@@ -285,19 +290,21 @@ class Regrow:
     def _deliver(self) -> tuple[int, int, bool]:
         """Deliver what the outbox holds; return how many went out, how many did not, and whether more may wait."""
         audiences = [one for one in Audience if self.telling or one is Audience.MACHINE]
-        until = self.clock() + self.lease.claim / 2
-        batch = self.store.claim_messages(self.clock(), limit=BATCH, lease=self.lease.claim, audiences=audiences)
+        until = self.clock() + DELIVERY_TIME
+        batch = self.store.claim_messages(self.clock(), limit=BATCH, lease=self.lease.messages, audiences=audiences)
         taken = refused = 0
-        for due in batch:
-            if self.clock() >= until:
-                break  # slow channels: what is left comes due when the claim ends, and is never delivered twice
+        for number, due in enumerate(batch):
+            if self.clock() >= until:  # slow channels must not hold up the retries
+                self.store.release(due.token, [one.id for one in batch[number:]], due_at=self.clock())
+                return taken, refused, True
             try:
                 self._channel(due.message).send(due.message)
             except Exception as error:  # noqa: BLE001  # anybody's code: one that fails must not stop the rest
-                log.error("regrow could not deliver %s: %s", due.message.key, error)
+                log.error("regrow could not deliver %s: %s", due.message.key, text_of(error, 500))
                 wait = min(SEND_AGAIN * 2 ** min(due.tries, 10), LONGEST_DELIVERY_WAIT)
                 due_at = None if getattr(error, "permanent", False) else self.clock() + wait
-                why = str(error) if isinstance(error, DeliveryError) else f"{type(error).__name__}: {error}"
+                text = text_of(error, 500)
+                why = text if isinstance(error, DeliveryError) else f"{type(error).__name__}: {text}"
                 self.store.undelivered(due.token, {due.id: why}, due_at=due_at)
                 refused += 1
             else:
@@ -307,26 +314,32 @@ class Regrow:
 
     def _channel(self, message: Message) -> Channel:
         channels = self.channels.get(message.audience, {})
-        if message.channel not in channels:
-            raise DeliveryError(f"this dispatcher has no channel {message.channel!r} for the {message.audience}")
-        return channels[message.channel]
+        # Written before 0002, when an audience had one channel: the log file, which still stands first.
+        name = message.channel or next(iter(channels), "")
+        if name not in channels:
+            raise DeliveryError(f"this dispatcher has no channel {name!r} for the {message.audience}")
+        return channels[name]
 
     def _project(self) -> bool:
         """Let the application's own record follow; return whether more is waiting."""
         if self.projection is None:
             return False
+        until = self.clock() + DELIVERY_TIME
         records = self.store.changed(self.clock(), limit=BATCH)
         done: dict[int, int] = {}
+        failed: list[int] = []
         for record in records:
+            if self.clock() >= until:  # what is left stays marked
+                break
             try:
                 self.projection.project(record)
                 done[record.id] = record.revision
             except Exception:  # anybody's code: one that fails must not stop the rest
                 log.exception("regrow could not project failure %s (task %s)", record.id, record.task_id)
+                failed.append(record.id)
         self.store.projected(done)
-        failed = [record.id for record in records if record.id not in done]
         self.store.unprojected(failed, due_at=self.clock() + SEND_AGAIN)
-        return len(records) == BATCH
+        return len(records) == BATCH or len(done) + len(failed) < len(records)
 
 
 def _event(failure: Failure, verdict: Verdict, decision: Decision, attempt: int) -> Message:

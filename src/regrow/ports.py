@@ -160,6 +160,9 @@ class Store(Protocol):
     def undelivered(self, token: str, messages: Mapping[int, str], *, due_at: datetime | None) -> None:
         """The channel did not take these (id -> why): try again at `due_at`, or never if that is None."""
 
+    def release(self, token: str, messages: Sequence[int], *, due_at: datetime) -> None:
+        """These messages were not tried: give them back, due again at `due_at`."""
+
     def take_lease(self, name: str, *, now: datetime, until: datetime) -> str | None:
         """Be the only one who does `name` until then; return a token, None if somebody else has it."""
 

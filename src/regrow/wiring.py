@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from regrow import config
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from regrow.ports import Channel, Classifier, Ledger, Projection, Source, Store, Strategy, Words
 
 log = logging.getLogger("regrow")
+
+#: A file of settings counts when it has not changed for so long: an editor may leave it empty for a moment.
+SETTLED_SECONDS = 0.5
 
 #: Names of the channels that Regrow brings.
 BUILT_IN_CHANNELS = ("admin_log", ALERTS, "user_log", "inbox")
@@ -139,7 +143,11 @@ class Live:
         self.classifier = LazyClassifier(patterns)
         self._regrow: Oversight | None = None
         self._settings: Settings | None = None
+        # A task may go to another folder; the settings stay where the process was started.
+        self._folder = Path.cwd()
         self._seen: tuple[object, ...] = ()
+        self._new: tuple[object, ...] = ()
+        self._new_since = 0.0
 
     @property
     def settings(self) -> Settings:
@@ -148,16 +156,30 @@ class Live:
         Raises:
             SettingsError: They are wrong, and there are no earlier ones to go on with.
         """
-        seen = tuple(config.stamp(file) for file in config.FILES)
+        seen = config.stamps(self._folder)
         if self._settings is None:
-            self._settings, self._seen = load_settings(self._app, **self._overrides), seen
-        elif seen != self._seen:
-            self._seen = seen
-            try:
-                self._settings = load_settings(self._app, **self._overrides)
-            except SettingsError as error:
-                log.error("regrow goes on with the settings that it has: %s", error)
+            self._settings, self._seen = self._load(), seen
+        elif seen == self._seen:
+            self._new = ()
+        elif seen != self._new:  # somebody may be writing it at this moment
+            self._new, self._new_since = seen, monotonic()
+        elif monotonic() - self._new_since >= SETTLED_SECONDS:
+            self._follow(seen)
         return self._settings
+
+    def _follow(self, seen: tuple[object, ...]) -> None:
+        gone = [name for name, old, new in zip(config.FILES, self._seen, seen, strict=True) if old and not new]
+        self._seen = seen
+        if gone:  # nobody switches Regrow off by removing a file
+            log.error("regrow goes on with the settings that it has: %s is gone from %s", gone[0], self._folder)
+            return
+        try:
+            self._settings = self._load()
+        except SettingsError as error:
+            log.error("regrow goes on with the settings that it has: %s", error)
+
+    def _load(self) -> Settings:
+        return load_settings(self._app, self._folder, **self._overrides)
 
     def __call__(self) -> Oversight:
         """The pipeline.
@@ -168,17 +190,17 @@ class Live:
         settings = self.settings
         if self._regrow is None:
             self._regrow = connect(self._app, settings, classify=self.classifier)
-        elif self._regrow.in_force != settings.in_force() or self._regrow.policies != settings.policies():
+        elif any(getattr(self._regrow, name) != value for name, value in _switches(settings).items()):
             self._regrow = replace(self._regrow, **_switches(settings))
             log.info("regrow: settings changed: %s", settings.in_force())
         return self._regrow
 
 
-def load_settings(app: Celery | None = None, **overrides: object) -> Settings:
+def load_settings(app: Celery | None = None, folder: Path | None = None, /, **overrides: object) -> Settings:
     """The settings: `overrides` first, then what was given to `install`, then environment, files, defaults."""
     installed = getattr(app, "regrow", None)
     given: dict[str, object] = dict(installed.settings) if installed is not None else {}
-    return config.load(**{**given, **overrides})
+    return config.load(folder, **{**given, **overrides})
 
 
 def load_app(name: str) -> Celery:
@@ -220,7 +242,7 @@ def connect(app: Celery, settings: Settings, *, classify: Classifier | None = No
 
     installed = getattr(app, "regrow", None)
     plugins: Plugins = installed.plugins if installed is not None else Plugins()
-    lease = timedelta(seconds=settings.lease_seconds)
+    lease, channel = (timedelta(seconds=one) for one in (settings.lease_seconds, settings.channel_timeout_seconds))
     database = Database(settings.database_url)
     store = SqlStore(database)
     return Oversight(
@@ -232,7 +254,7 @@ def connect(app: Celery, settings: Settings, *, classify: Classifier | None = No
         words=words(settings.language),
         clock=clock,
         luck=random.random,
-        lease=Lease(run=lease, claim=lease),
+        lease=Lease(run=lease, claim=lease, messages=max(lease, 2 * channel)),
         strategy=plugins.strategy,
         user_of=plugins.user_of,
         projection=plugins.projection,

@@ -10,6 +10,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from regrow import report
 from regrow.adapters.channels.ledger import Alerts, Inbox
@@ -172,6 +173,15 @@ def test_a_source_that_breaks_is_reported(bench: Bench) -> None:
     assert result.errors == ("Broken: ConnectionError: no table",)
 
 
+def test_one_bad_row_does_not_stop_the_others(bench: Bench) -> None:
+    """Of its source, nor of other sources; and it is said."""
+    bad = scanned("bad", failed_at=START.replace(tzinfo=None))
+    result = bench.change(sources=[Table(scanned("a"), bad, scanned("b")), Table(scanned("c"))]).scan()
+    assert result.taken == 3
+    (error,) = result.errors
+    assert error.startswith("Table: task bad: ")
+
+
 # -- a person's orders ------------------------------------------------------------------------------------------------
 
 
@@ -321,6 +331,57 @@ def test_every_channel_gets_a_message_of_its_own(bench: Bench) -> None:
     assert not bench.it.store.read_notice(notice.id, now=bench.clock())
     assert bench.it.ledger.inbox("7", unread=True) == []
     assert bench.it.ledger.inbox("8") == []
+
+
+def test_a_second_silence_is_told_again(bench: Bench) -> None:
+    """A person had it run again, and its worker died again: that is news."""
+    bench.it.handle([a_failure(task_id="a")])
+    for number in (1, 2):
+        bench.act(30)
+        due = bench.dispatcher.sent[-1]
+        assert bench.it.start(Header(due.failure, 2, due.token), retries=0, idempotent=False)
+        bench.act(61)
+        assert bench.found("a").state is State.HELD
+        bench.act(1)
+        assert len(bench.log.messages) == number
+        assert bench.it.again("a").success
+
+
+def test_a_row_that_cannot_be_read_stops_nobody(bench: Bench, database: Database) -> None:
+    """It is said, and never tried again; a field of a newer version does not matter."""
+    bench.it.handle([a_failure(DATA, task_id="a"), a_failure(DATA, task_id="b"), a_failure(DATA, task_id="c")])
+    with database.write() as connection:
+        connection.execute(text("UPDATE regrow_outbox SET message='not json' WHERE key LIKE 'a:1:hand_over%'"))
+        newer = """UPDATE regrow_outbox SET message = '{"new": 1, ' || substr(message, 2) WHERE key LIKE 'b:%'"""
+        connection.execute(text(newer))
+    bench.act()
+    assert sorted(one.task_id for one in bench.log.messages) == ["b", "c"]
+    assert all("cannot be read" in one for one in bench.it.ledger.undelivered(limit=9))
+
+
+def test_a_message_of_the_first_version_goes_to_the_log(bench: Bench, database: Database) -> None:
+    """It was written when an audience had one channel, and names none."""
+    bench.it.handle([a_failure(DATA, task_id="a")])
+    with database.write() as connection:
+        change = """UPDATE regrow_outbox SET message = replace(message, '"channel": "admin_log"', '"channel": ""')"""
+        connection.execute(text(change))
+    bench.act()
+    assert [one.task_id for one in bench.log.messages] == ["a"]
+
+
+def test_slow_channels_do_not_hold_up_retries(bench: Bench) -> None:
+    """After two seconds the rest of the messages is given back, and comes next; none comes twice."""
+
+    def slow(_: object) -> None:
+        bench.clock.advance(1)
+
+    bench.log.refuse = slow  # type: ignore[assignment]
+    bench.it.handle([a_failure(DATA, task_id=f"t{number}") for number in range(5)])
+    assert bench.it.act().more
+    assert len(bench.log.messages) == 2
+    while bench.it.act().more:
+        pass
+    assert sorted(one.task_id for one in bench.log.messages) == [f"t{number}" for number in range(5)]
 
 
 def test_events_reach_sinks_while_messages_are_off(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from regrow.adapters.patterns import MATCH_LIMIT, HyperscanMatcher, compile_patterns
+from regrow.adapters.patterns import MATCH_LIMIT, HyperscanMatcher, compile_patterns, growth
 from regrow.adapters.rules import load_rulebook, packaged, read_entries
 from regrow.capture import causes_from_text
 from regrow.classify import Rulebook, classify
@@ -99,6 +99,34 @@ def test_many_threads_share_one_matcher(engine: str) -> None:
 def test_hostile_pattern_takes_linear_time(engine: str) -> None:
     """A pattern on which backtracking engines hang for years just answers."""
     assert compile_patterns(["^(a+)+b$"], engine=engine).scan("a" * 8000) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "places", "depth"),
+    [
+        ("a+b*c?|^d$", 0, 0),
+        ("a{3}", 2, 0),
+        ("a{2,}", 1, 0),
+        ("(ab){0,50}c", 98, 1),
+        ("((a{2}b){3}c){2}", 17, 2),
+        ("(?:x|yz){4}", 9, 1),
+        ("(?P<name>a){2}(?i:b){2}", 2, 1),
+        (r"[]a{9}]{2}\d{2}\({2}", 3, 0),
+        ("错{3}", 6, 0),
+        ("a{0}{2", 0, 0),
+        ("((", 0, 2),
+        ("{3})]", 0, 0),
+    ],
+)
+def test_growth(pattern: str, places: int, depth: int) -> None:
+    """What counts add, nested ones multiplied; what is no count, or no pattern at all, adds nothing."""
+    assert growth(pattern) == (places, depth)
+
+
+def test_counts_too_large_for_a_start_are_still_found() -> None:
+    """A pattern whose start would take long to prepare reports the text before its end."""
+    [(_, matched)] = compile_patterns(["begin.{0,120}end"], engine="hyperscan").scan("x begin y end")
+    assert matched == "x begin y end"
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import regrow
 from regrow import wiring
 from regrow.errors import SettingsError
 from regrow.model import Audience
+from regrow.oversight import Oversight
 
 
 @pytest.fixture
@@ -32,6 +34,13 @@ def _write(text: str) -> None:
     os.utime(file, ns=(before + 10**9, before + 10**9))  # a second write in the same instant is a change too
 
 
+def _settled(pipeline: Callable[[], Oversight]) -> Oversight:
+    """The pipeline when the change of a file has rested for long enough."""
+    pipeline()
+    time.sleep(wiring.SETTLED_SECONDS * 1.1)
+    return pipeline()
+
+
 def test_switches_are_honoured_at_once(app: Celery) -> None:
     """A changed .env changes what the running process does; its connections stay (G14)."""
     _write("FAILURE_MODE=recover\n")
@@ -43,7 +52,8 @@ def test_switches_are_honoured_at_once(app: Celery) -> None:
         "FAILURE_MODE=recover\nFAILURE_RECOVERY_ENABLED=false\nFAILURE_NOTIFICATION_ENABLED=false\n"
         "FAILURE_MAX_RECOVERY_ATTEMPTS=1\nFAILURE_ALERT_UNKNOWN_ERRORS=3\n"
     )
-    second = pipeline()
+    assert pipeline() is first, "it may be half written"
+    second = _settled(pipeline)
     assert (second.policies.enabled, second.telling, second.policies.base_limit) == (False, False, 1)
     assert second.in_force["recovery_enabled"] is False
     assert second.thresholds.unknown_errors == 3
@@ -56,13 +66,51 @@ def test_a_wrong_change_is_said_and_left_out(app: Celery, caplog: pytest.LogCapt
     pipeline = regrow.install(app).pipeline
     first = pipeline()
     _write("FAILURE_MODE=recovr\n")
-    assert pipeline() is first
+    assert _settled(pipeline) is first
     assert "FAILURE_MODE='recovr'" in caplog.text
     caplog.clear()
     assert pipeline() is first
     assert caplog.text == "", "once is enough"
     _write("FAILURE_MODE=observe\n")
-    assert pipeline().policies.acting is False
+    assert _settled(pipeline).policies.acting is False
+
+
+def test_a_file_that_is_gone_changes_nothing(app: Celery, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody switches Regrow off by removing a file, and an editor may do so for a moment."""
+    _write("FAILURE_MODE=recover\n")
+    pipeline = regrow.install(app).pipeline
+    first = pipeline()
+    Path(".env").unlink()
+    assert _settled(pipeline) is first
+    assert ".env is gone" in caplog.text
+    _write("FAILURE_MODE=recover\nFAILURE_RECOVERY_ENABLED=false\n")
+    assert _settled(pipeline).policies.enabled is False
+
+
+def test_a_task_that_goes_elsewhere_changes_nothing(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and ledger stay those of the folder in which the process was started."""
+    _write("FAILURE_MODE=recover\n")
+    home = Path.cwd()
+    pipeline = regrow.install(app).pipeline
+    wiring.upgrade(wiring.load_settings())
+    first = pipeline()
+    elsewhere = home / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert _settled(pipeline) is first
+    assert first.store.history("a").attempts == 0
+    (home / ".env").write_text("FAILURE_MODE=recover\nFAILURE_MAX_RECOVERY_ATTEMPTS=1\n")
+    assert _settled(pipeline).policies.base_limit == 1
+
+
+def test_a_threshold_alone_is_followed(app: Celery) -> None:
+    """Though it is no switch."""
+    _write("FAILURE_MODE=recover\n")
+    pipeline = regrow.install(app).pipeline
+    pipeline()
+    _write("FAILURE_MODE=recover\nFAILURE_ALERT_UNKNOWN_ERRORS=3\nFAILURE_SCAN_HOURS=5\n")
+    second = _settled(pipeline)
+    assert (second.thresholds.unknown_errors, second.scan_hours) == (3, 5)
 
 
 def test_channels_and_sinks(app: Celery) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -50,8 +51,9 @@ class Entry:
     values: Mapping[str, Any]
 
 
+@cache
 def load_rulebook() -> Rulebook:
-    """The packaged rules, compiled.
+    """The packaged rules, compiled; once in each process.
 
     Raises:
         RuleError: A rule is incomplete, names an unknown category, stands twice, or its pattern is refused.

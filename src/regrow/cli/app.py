@@ -128,7 +128,11 @@ def options(
 
 @database.command()
 def upgrade(context: typer.Context) -> None:
-    """Create or update the ledger's tables. Doing it twice does no harm."""
+    """Create or update the ledger's tables. Doing it twice does no harm.
+
+    Stop workers and dispatchers before you update: a large ledger takes longer than they wait, and an older version
+    does not know what a newer one writes.
+    """
     from regrow.wiring import upgrade as upgrade_ledger
 
     session: Session = context.obj

@@ -104,10 +104,12 @@ class Lease:
     Args:
         run: For an attempt: from sending to start, and between two signs of life while it runs.
         claim: For a batch in the dispatcher's own hands.
+        messages: For messages in its hands: longer than a batch of them, and the last one's channel, can take.
     """
 
     run: timedelta = timedelta(seconds=60)
     claim: timedelta = timedelta(seconds=60)
+    messages: timedelta = timedelta(seconds=60)
 
 
 class Refusal(StrEnum):

@@ -161,7 +161,7 @@ def compose_silent(due: Due, reason: Reason, _: Words) -> Message:
     lines.append(_todo(due, reason, _))
     lines.append(_more(due.task_id, _))
     return Message(
-        key=f"{due.task_id}:{due.attempts + 1}:{due.deaths}:{reason}",
+        key=f"{due.task_id}:{due.attempts + 1}:{due.token}:{reason}",
         audience=Audience.ADMINISTRATOR,
         category=due.category,
         priority="high",

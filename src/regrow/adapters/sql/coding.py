@@ -123,7 +123,9 @@ def message_row(failure: int | None, message: Message, now: datetime) -> dict[st
 def message(text: str) -> Message:
     """A message from its row's text."""
     fields: dict[str, Any] = json.loads(text)
-    return Message(**{**fields, "audience": Audience(fields["audience"])})
+    # A newer version may know more of a message than this one.
+    known = {name: value for name, value in fields.items() if name in Message.__slots__}
+    return Message(**{**known, "audience": Audience(fields["audience"])})
 
 
 def due(row: Row[Any], token: str) -> Due:

@@ -6,11 +6,12 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from time import monotonic, sleep
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -24,6 +25,43 @@ BUSY_SECONDS = 5.0
 #: PostgreSQL's code for a missing table. Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
 UNDEFINED_TABLE = "42P01"
 UNDEFINED_COLUMN = "42703"
+
+
+class _Forks:
+    """Closes SQLite's connections before a fork.
+
+    SQLite notes in memory which locks a process holds on a file, and by which descriptor. A fork copies the note, not
+    the locks; and a worker's dispatcher closes what it has inherited. With a connection open in the parent every
+    connection of such a child failed after 10 s with `locking protocol`, for ever (8 times of 8).
+    Source: https://www.sqlite.org/howtocorrupt.html, section 2.6.
+    """
+
+    def __init__(self) -> None:
+        self._databases: WeakSet[Database] = WeakSet()
+        self._in_use = RLock()
+        self._held = False
+        os.register_at_fork(before=self._before, after_in_parent=self._after, after_in_child=self._in_child)
+
+    def add(self, database: Database) -> None:
+        """Look after a database."""
+        self._databases.add(database)
+
+    def held_off(self) -> AbstractContextManager[bool]:
+        """No fork while this is held; transactions of one process follow one another, as SQLite's writers do anyway."""
+        return self._in_use
+
+    def _before(self) -> None:
+        # Not for ever: a fork must not wait for a thread that hangs.
+        self._held = self._in_use.acquire(timeout=2 * BUSY_SECONDS)
+        for database in list(self._databases):
+            database.close()
+
+    def _after(self) -> None:
+        if self._held:
+            self._in_use.release()
+
+    def _in_child(self) -> None:
+        self._in_use = RLock()  # whoever held it is not in this process
 
 
 class Database:
@@ -41,6 +79,8 @@ class Database:
         self._lock = Lock()
         self._engine: Engine | None = None
         self._pid = os.getpid()
+        if self.sqlite:
+            _FORKS.add(self)
 
     @property
     def sqlite(self) -> bool:
@@ -61,7 +101,7 @@ class Database:
             return self._engine
 
     def close(self) -> None:
-        """Give the connections back; the next use opens new ones."""
+        """Close the connections; the next use opens new ones."""
         if self._engine is not None and self._pid == os.getpid():
             self._engine.dispose()
         self._engine = None
@@ -81,7 +121,7 @@ class Database:
 
     def _transaction(self, *, write: bool, durable: bool) -> Iterator[Connection]:
         try:
-            with self.engine.connect() as plain:
+            with _FORKS.held_off() if self.sqlite else nullcontext(), self.engine.connect() as plain:
                 connection = plain.execution_options(regrow_write=write, regrow_durable=durable)
                 if not write and not self.sqlite:  # all statements of a reader must see one and the same ledger
                     connection = connection.execution_options(isolation_level="REPEATABLE READ")
@@ -128,6 +168,9 @@ class Database:
         return LedgerError(f"{kind} the ledger at {place}: {first}")
 
 
+_FORKS = _Forks()
+
+
 def _checked(url: str) -> URL:
     mend = "set FAILURE_DATABASE_URL, for example to sqlite:///regrow.db or postgresql+psycopg://user@host/db"
     try:
@@ -143,6 +186,8 @@ def _checked(url: str) -> URL:
         raise SettingsError(f"a ledger on {name} is not supported yet, only SQLite and PostgreSQL; {mend}")
     if made.get_backend_name() == "sqlite" and made.database in (None, "", ":memory:"):
         raise SettingsError(f"a ledger in memory would lose every failure at the end of the process; {mend}")
+    if made.get_backend_name() == "sqlite" and not str(made.database).startswith("file:"):
+        made = made.set(database=str(Path(str(made.database)).absolute()))  # wherever the process goes from here
     return made
 
 

@@ -46,7 +46,9 @@ class Keeping:
         ids = list(failures)
         if ids:
             with self._database.write() as connection:
-                connection.execute(update(failure).where(failure.c.id.in_(ids), guard).values(**values))
+                # In one order, as locks are taken: see SqlTransaction._known.
+                mine = select(failure.c.id).where(failure.c.id.in_(ids), guard).order_by(failure.c.id).with_for_update()
+                connection.execute(update(failure).where(failure.c.id.in_(mine), guard).values(**values))
 
     # -- what persons decide ----------------------------------------------------------------------------------------
 
@@ -127,7 +129,7 @@ class Keeping:
             with self._database.write() as connection:
                 connection.execute(
                     statement.values(project_at=None),
-                    [{"one": one, "seen": revision} for one, revision in revisions.items()],
+                    [{"one": one, "seen": revision} for one, revision in sorted(revisions.items())],
                 )
 
     def unprojected(self, failures: Sequence[int], *, due_at: datetime) -> None:

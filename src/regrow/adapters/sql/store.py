@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import and_, case, delete, literal, not_, or_, select, update
+from sqlalchemy import Connection, Row, and_, case, delete, literal, not_, or_, select, update
 
 from regrow.adapters.sql import coding
 from regrow.adapters.sql.keeping import ENDED, Keeping
@@ -169,9 +170,9 @@ class SqlStore(Keeping):
 
     def closed(self, failures: Sequence[int], *, now: datetime) -> None:
         """Celery has ended these tasks."""
-        over = and_(failure.c.state.in_(ENDED), failure.c.parked)
-        self._update(failures, failure.c.state.in_(ENDED), due_at=None, token=None, ordered=False)
-        self._update(failures, over, parked=False, **TOUCHED)
+        touched = {name: case((failure.c.parked, value), else_=failure.c[name]) for name, value in TOUCHED.items()}
+        ended = failure.c.state.in_(ENDED)
+        self._update(failures, ended, due_at=None, token=None, ordered=False, parked=False, **touched)
 
     def history(self, task_id: str) -> History:
         """What the ledger knows of a task."""
@@ -196,7 +197,21 @@ class SqlStore(Keeping):
             if rows:
                 mine = outbox.c.id.in_([row.id for row in rows])
                 connection.execute(update(outbox).where(mine).values(token=token, due_at=now + lease))
-        return [DueMessage(row.id, token, row.tries, coding.message(row.message)) for row in rows]
+            return list(self._read_messages(connection, rows, token))
+
+    def _read_messages(self, connection: Connection, rows: Sequence[Row[Any]], token: str) -> Iterator[DueMessage]:
+        for row in rows:
+            try:
+                yield DueMessage(row.id, token, row.tries, coding.message(row.message))
+            except (ValueError, TypeError, KeyError) as error:  # one that nobody can read must not stop the others
+                damaged = update(outbox).where(outbox.c.id == row.id)
+                connection.execute(damaged.values(due_at=None, last_error=f"it cannot be read: {error!r}"))
+
+    def release(self, token: str, messages: Sequence[int], *, due_at: datetime) -> None:
+        """These were not tried: give them back."""
+        mine = and_(outbox.c.id.in_(messages), outbox.c.token == token)
+        with self._database.write() as connection:
+            connection.execute(update(outbox).where(mine).values(due_at=due_at, token=None))
 
     def delivered(self, token: str, messages: Sequence[int], *, now: datetime) -> None:
         """The channel took these."""

@@ -166,9 +166,11 @@ failure = Table(
 Index(
     "ix_regrow_failure_project_at",
     failure.c.project_at,
+    failure.c.id,
     sqlite_where=failure.c.project_at.isnot(None),
     postgresql_where=failure.c.project_at.isnot(None),
 )
+Index("ix_regrow_failure_ended_at", failure.c.state, failure.c.ended_at)
 Index("ix_regrow_failure_last_failed_at", failure.c.last_failed_at)
 Index("ix_regrow_failure_fingerprint", failure.c.fingerprint, failure.c.state)
 Index(

@@ -32,8 +32,13 @@ def _failure() -> None:
         op.add_column("regrow_failure", column)
     where = sa.text("project_at IS NOT NULL")
     op.create_index(
-        "ix_regrow_failure_project_at", "regrow_failure", ["project_at"], sqlite_where=where, postgresql_where=where
+        "ix_regrow_failure_project_at",
+        "regrow_failure",
+        ["project_at", "id"],
+        sqlite_where=where,
+        postgresql_where=where,
     )
+    op.create_index("ix_regrow_failure_ended_at", "regrow_failure", ["state", "ended_at"])
     op.create_index("ix_regrow_failure_last_failed_at", "regrow_failure", ["last_failed_at"])
     op.create_index("ix_regrow_failure_fingerprint", "regrow_failure", ["fingerprint", "state"])
     op.create_table(
@@ -60,6 +65,8 @@ def _attempt() -> None:
         sa.Column("reported_at", _INSTANT),
     ):
         op.add_column("regrow_attempt", column)
+    # What failed before there were reports is history: the first report is about what is new.
+    op.execute("UPDATE regrow_attempt SET reported_at = failed_at")
     where = sa.text("reported_at IS NULL")
     op.create_index(
         "ix_regrow_attempt_unreported", "regrow_attempt", ["failure_id"], sqlite_where=where, postgresql_where=where
