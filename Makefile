@@ -24,10 +24,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
-demo: setup ## Watch failed tasks recover: about a minute, ends by itself
+demo: setup ## Watch failed tasks recover: under a minute, ends by itself
 	@$(BIN)/python -m app.demo
 
-up: setup ## Run worker and dispatcher of the reference application until Ctrl-C
+up: setup ## Run worker, beat and services of the reference application until Ctrl-C
 	@$(BIN)/python -m app.up
 
 test: setup ## Run all tests; those that need a service that is not here are skipped

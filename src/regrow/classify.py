@@ -1,7 +1,7 @@
 """Failure -> Verdict: why a task failed, and which fact says so.
 
-Four kinds of fact are read, all evidence is kept, and the most specific one wins (`Rule.rank`):
-structured text, codes, exception classes, patterns over messages. At equal rank the root cause beats its
+Five kinds of fact are read, all evidence is kept, and the most specific one wins (`Rule.rank`): the user's own
+patterns, structured text, codes, exception classes, patterns over messages. At equal rank the root cause beats its
 wrapper; where facts of equal rank in one exception disagree, the label that does not retry wins.
 What the labels mean: spec/labels.md. The rules themselves are data: `regrow/rules/*.toml`.
 """
@@ -209,6 +209,8 @@ def _is_known(cause: Cause, rulebook: Rulebook) -> bool:
 
 def _spelled_out(message: str) -> str:
     """The identifiers of a message as words, on a line of their own: `ZONE_NOT_SUPPORTED` -> `zone not supported`."""
+    if "_" not in message and not _HUMP.search(message):  # most messages, and quicker to see
+        return ""
     names = _IDENTIFIER.findall(message)[:_IDENTIFIERS_LIMIT]
     return "\n" + ", ".join(_HUMP.sub(" ", name).replace("_", " ") for name in names) if names else ""
 
@@ -217,7 +219,13 @@ def _user_facts(causes: Sequence[Cause], rulebook: Rulebook) -> Iterator[_Fact]:
     if rulebook.own_matcher is None:
         return
     for depth, cause in enumerate(causes):
-        for index, matched in rulebook.own_matcher.scan(f"{cause.type}: {cause.message}"):
+        # The message alone too: `^` means its beginning, whatever class of exception says it.
+        texts = (cause.message, f"{cause.type}: {cause.message}") if cause.type else (cause.message,)
+        found: dict[int, str] = {}
+        for text in texts:
+            for index, matched in rulebook.own_matcher.scan(text):
+                found.setdefault(index, matched)
+        for index, matched in found.items():
             rule = rulebook.own_patterns[index].rule
             if rule is not None:
                 yield _Fact(rule, "user", matched, depth)
@@ -318,7 +326,7 @@ def _verdict(causes: Sequence[Cause], facts: Sequence[_Fact], wait: float | None
         category=best.rule.category,
         confidence=best.rule.confidence,
         rule=best.rule.id,
-        layer=_layer(best),
+        layer=best.layer,
         matched=best.matched,
         root_cause=_shown(causes, max(fact.depth for fact in facts)),
         retry_after_seconds=wait,
@@ -330,12 +338,7 @@ def _verdict(causes: Sequence[Cause], facts: Sequence[_Fact], wait: float | None
 
 def _evidence(fact: _Fact) -> Evidence:
     rule = fact.rule
-    return Evidence(rule.category.key, _layer(fact), rule.id, fact.matched, fact.depth, rule.confidence)
-
-
-def _layer(fact: _Fact) -> str:
-    # The user's rules are patterns like any other, save that they are asked first.
-    return "pattern" if fact.layer == "user" else fact.layer
+    return Evidence(rule.category.key, fact.layer, rule.id, fact.matched, fact.depth, rule.confidence)
 
 
 def _shown(causes: Sequence[Cause], depth: int) -> str:
