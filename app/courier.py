@@ -1,27 +1,85 @@
 """A courier's HTTP service on 127.0.0.1, small but real: it tracks parcels, prints labels, and has bad days.
 
-It knows nothing of Celery or Regrow. It remembers every request that reached it, so that what it saw can be compared
-with what others say. Its troubles are given by path; two more come of themselves: a parcel it does not know (404), and
-a statement asked for without the right key (401).
+A shop (`app/shop.py`) has its desks in the same house. The service knows nothing of Celery or Regrow. It remembers
+every request that reached it, so that what it saw can be compared with what others say. Its troubles are given by path;
+some more come of themselves: a parcel it does not know (404), a wrong key (401), and whatever a rule of the business
+refuses: that is answered with `application/problem+json` (RFC 9457), whose `type` names the rule.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import math
+import socket
+import struct
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import takewhile
 from socketserver import TCPServer
 from threading import Event, Lock, Thread, Timer
 from time import monotonic
 from typing import Any, Self
 
+from app.font import chinese_font
+from app.shop import Refusal, Shop
+
 LOOPBACK = "127.0.0.1"
 
-_Answer = tuple[HTTPStatus, dict[str, Any]]
+#: The companies whose parcels it can track, by the letters that their numbers begin with.
+COMPANIES = {"SF": "顺丰速运", "YT": "圆通速递", "ZTO": "中通快递", "JD": "京东物流", "EMS": "中国邮政"}
+
+#: The content type of an answer that says no by a rule of the business. Source: RFC 9457.
+PROBLEM = "application/problem+json"
+
+#: The HTTP status of each refusal.
+_REFUSED = {
+    "courier-not-supported": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "order-not-found": HTTPStatus.NOT_FOUND,
+    "order-cancelled": HTTPStatus.CONFLICT,
+    "out-of-stock": HTTPStatus.CONFLICT,
+    "card-declined": HTTPStatus.PAYMENT_REQUIRED,
+    "insufficient-funds": HTTPStatus.PAYMENT_REQUIRED,
+}
+
+_PAGE = """<!doctype html>
+<html lang="zh-CN">
+<meta charset="utf-8">
+<title>{number}</title>
+<link rel="icon" href="data:,">
+<style>
+  @font-face {{ font-family: Noto; src: url(/fonts/chinese.otf); }}
+  body {{ font: 20px/1.8 Noto; margin: 3em; color: #222; }}
+  h1 {{ border-bottom: 3px solid #c8102e; }}
+  dt {{ color: #777; }}
+  dd {{ margin: 0 0 1em; font-size: 1.3em; }}
+</style>
+<h1>快递查询</h1>
+<dl><dt>快递公司<dd>{company}<dt>快递单号<dd>{number}<dt>当前状态<dd>{status}</dl>
+</html>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the service answers with.
+
+    Args:
+        status: The HTTP status.
+        content: The body.
+        kind: Its content type.
+    """
+
+    status: HTTPStatus
+    content: bytes
+    kind: str
+
+
+def _json(facts: Mapping[str, Any], status: HTTPStatus = HTTPStatus.OK, kind: str = "application/json") -> Answer:
+    return Answer(status, json.dumps(facts, ensure_ascii=False).encode(), kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +97,22 @@ class Trouble:
     Args:
         times: With how many requests, from the first one on.
         status: Answer with this HTTP status; 0: not by a status.
+        error: What that answer says, for example a database's own words.
         retry_after: Seconds that the answer asks the client to wait; 0: does not say.
         silent: Never answer: the client's own time-out must end it.
         hang_up: Close the connection instead of an answer.
+        reset: Break the connection off in the middle of an answer.
         garbled: Answer 200 with half of the JSON.
         done: The work is done all the same; only its answer is lost.
     """
 
     times: float = math.inf
     status: int = 0
+    error: str = "busy"
     retry_after: int = 0
     silent: bool = False
     hang_up: bool = False
+    reset: bool = False
     garbled: bool = False
     done: bool = False
 
@@ -78,20 +140,29 @@ class Courier:
     Args:
         parcels: The parcels it knows, by number.
         troubles: What goes wrong, by path.
-        key: The API key that statements ask for.
+        key: The API key. Statements ask for it; elsewhere no key will do, but a wrong one will not.
         pickup_opens: How long after the first request at the main desk the pickup desk opens, in seconds.
+        shop: The shop in the same house.
     """
 
     def __init__(
-        self, parcels: Mapping[str, Parcel], troubles: Mapping[str, Trouble], *, key: str, pickup_opens: float
+        self,
+        parcels: Mapping[str, Parcel],
+        troubles: Mapping[str, Trouble],
+        *,
+        key: str,
+        pickup_opens: float = 0,
+        shop: Shop | None = None,
     ) -> None:
         self.parcels = parcels
         self.troubles = troubles
         self.key = key
+        self.shop = shop or Shop({}, {})
         self.closing = Event()
         self._opens = pickup_opens
         self._visits: list[Visit] = []
-        self._labels: dict[str, str] = {}
+        #: What is made once for a path, however often it is asked for.
+        self._given: dict[str, Answer] = {}
         self._made: Counter[str] = Counter()
         self._lock = Lock()
         self._timer: Timer | None = None
@@ -149,51 +220,77 @@ class Courier:
 
     # -- one request ------------------------------------------------------------------------------------------------
 
-    def arrived(
-        self, path: str, body: Mapping[str, Any], key: str
-    ) -> tuple[Trouble | None, HTTPStatus, dict[str, Any]]:
-        """Do what a request asks for; return what goes wrong with it, the status and the answer."""
+    def arrived(self, path: str, body: Mapping[str, Any], key: str) -> tuple[Trouble | None, Answer]:
+        """Do what a request asks for; return what goes wrong with it, and the answer."""
         with self._lock:
             count = sum(visit.path == path for visit in self._visits)
             trouble = self.troubles.get(path)
             if trouble is not None and count >= trouble.times:
                 trouble = None
-            status, answer = (HTTPStatus.OK, {}) if trouble and not trouble.done else self._answer(path, body, key)
-            self._visits.append(Visit(path, monotonic(), body, well=trouble is None and status == HTTPStatus.OK))
+            if trouble is None or trouble.done:
+                answer = self._answer(path, body, key)
+            else:
+                answer = _json({"status": "in transit", "cents": 0})
+            self._visits.append(Visit(path, monotonic(), body, well=trouble is None and answer.status == HTTPStatus.OK))
             if self._timer is None:
                 self._timer = Timer(self._opens, self._open_pickup)
                 self._timer.start()
-            return trouble, status, answer
+            return trouble, answer
 
-    def _answer(self, path: str, body: Mapping[str, Any], key: str) -> _Answer:
+    def _answer(self, path: str, body: Mapping[str, Any], key: str) -> Answer:
         desk, _, name = path.strip("/").partition("/")
-        if desk in ("track", "prices"):
-            return self._look_up(name)
-        if desk == "statements":
-            return self._account(key)
-        if desk == "labels":
-            return self._print_label(path, name)
-        if desk in ("notices", "invoices", "complaints", "pickups"):
-            self._made[path] += 1
-            return HTTPStatus.OK, {**body, "pickup": f"P-{name}"}
-        return HTTPStatus.NOT_FOUND, {"error": f"no such desk: {desk}"}
+        if key != self.key and (key or desk == "statements"):
+            return _json({"error": "API key invalid or expired"}, HTTPStatus.UNAUTHORIZED)
+        try:
+            answer = self._given.get(path) or self._read(desk, name) or self._make(desk, path, name, body)
+        except Refusal as no:
+            said = {"type": no.kind, "title": no.kind.replace("-", " "), "detail": no.detail}
+            return _json(said, _REFUSED[no.kind], PROBLEM)
+        return answer or _json({"error": f"no such desk: {desk}"}, HTTPStatus.NOT_FOUND)
 
-    def _look_up(self, number: str) -> _Answer:
+    def _read(self, desk: str, name: str) -> Answer | None:
+        """Answer a question; None if the desk answers none."""
+        if desk == "fonts":
+            return Answer(HTTPStatus.OK, chinese_font().read_bytes(), "font/otf")
+        if desk == "orders":
+            return _json(self.shop.look_up(name))
+        if desk == "statements":
+            return _json({"cents": sum(parcel.cents for parcel in self.parcels.values())})
+        if desk in ("track", "prices", "pages"):
+            return self._look_up(desk, name)
+        return None
+
+    def _look_up(self, desk: str, number: str) -> Answer:
+        company = "".join(takewhile(str.isupper, number))
+        if company and company not in COMPANIES:
+            raise Refusal("courier-not-supported", f"不支持快递公司 {company}")
         parcel = self.parcels.get(number)
         if parcel is None:
-            return HTTPStatus.NOT_FOUND, {"error": f"no parcel {number}"}
-        return HTTPStatus.OK, {"status": parcel.status, "cents": parcel.cents}
+            return _json({"error": f"no parcel {number}"}, HTTPStatus.NOT_FOUND)
+        if desk != "pages":
+            return _json({"status": parcel.status, "cents": parcel.cents})
+        told = {"company": COMPANIES.get(company, "-"), "number": number, "status": parcel.status}
+        page = _PAGE.format_map({name: html.escape(text) for name, text in told.items()})
+        return Answer(HTTPStatus.OK, page.encode(), "text/html; charset=utf-8")
 
-    def _account(self, key: str) -> _Answer:
-        if key != self.key:
-            return HTTPStatus.UNAUTHORIZED, {"error": "API key invalid or expired"}
-        return HTTPStatus.OK, {"cents": sum(parcel.cents for parcel in self.parcels.values())}
-
-    def _print_label(self, path: str, order: str) -> _Answer:
-        if order not in self._labels:
-            self._labels[order] = f"L-{len(self._labels) + 1:04}"
-            self._made[path] += 1
-        return HTTPStatus.OK, {"label": self._labels[order]}
+    def _make(self, desk: str, path: str, name: str, body: Mapping[str, Any]) -> Answer | None:
+        """Bring something into the world; None if the desk does no such thing."""
+        made: Mapping[str, Any]
+        if desk == "labels":
+            made = {"label": f"L-{len(self._given) + 1:04}"}
+        elif desk == "reservations":
+            made = self.shop.reserve(name)
+        elif desk == "payments":
+            made = self.shop.pay(name)
+        elif desk in ("notices", "invoices", "complaints", "pickups"):
+            made = {**body, "pickup": f"P-{name}"}
+        else:
+            return None
+        self._made[path] += 1
+        answer = _json(made)
+        if desk in ("labels", "reservations"):
+            self._given[path] = answer
+        return answer
 
     # -- what it remembers ------------------------------------------------------------------------------------------
 
@@ -241,25 +338,31 @@ class _Desk(BaseHTTPRequestHandler):
 
     def _serve(self, body: Mapping[str, Any]) -> None:
         key = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-        trouble, status, answer = self.service.arrived(self.path, body, key)
+        trouble, answer = self.service.arrived(self.path, body, key)
+        half = len(answer.content) // 2
         if trouble is None:
-            self._send(status, json.dumps(answer))
+            self._send(answer)
         elif trouble.silent:
             self.service.closing.wait(60)
         elif trouble.garbled:
-            text = json.dumps(answer or {"status": "in transit", "cents": 0})
-            self._send(HTTPStatus.OK, text[: len(text) // 2])
+            self._send(Answer(HTTPStatus.OK, answer.content[:half], answer.kind))
+        elif trouble.reset:
+            self._send(answer, sent=half)
+            # Lingering for no time makes the system send a reset instead of a polite end.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.rfile.close()
+            self.connection.close()
         elif not trouble.hang_up:
-            self._send(HTTPStatus(trouble.status), json.dumps({"error": "busy"}), trouble.retry_after)
+            self._send(_json({"error": trouble.error}, HTTPStatus(trouble.status)), retry_after=trouble.retry_after)
 
-    def _send(self, status: HTTPStatus, text: str, retry_after: int = 0) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text.encode())))
+    def _send(self, answer: Answer, *, retry_after: int = 0, sent: int | None = None) -> None:
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.kind)
+        self.send_header("Content-Length", str(len(answer.content)))
         if retry_after:
             self.send_header("Retry-After", str(retry_after))
         self.end_headers()
-        self.wfile.write(text.encode())
+        self.wfile.write(answer.content[:sent])
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class named it
         """Be quiet: visits are remembered, not printed."""

@@ -1,8 +1,8 @@
 """`make demo`: failed tasks recover before your eyes. Ends by itself; exit code 0 only if all that it says is true.
 
-A ledger, a courier's HTTP service with a bad day, a Celery worker and a dispatcher are started in `var/demo`; tasks are
-sent, fail, and are retried or handed over by Regrow. In the end what the ledger says is compared with what the courier,
-Celery and the waiting calls say.
+The services of a courier and a shop, which have a bad day, and a Celery worker with its dispatcher are started on a
+fresh `var/app`. Tasks are sent, fail, and are retried or handed over by Regrow; the worker is killed, and what it had
+is found again. In the end what the ledger says is compared with what the services, Celery and the waiting calls say.
 """
 
 from __future__ import annotations
@@ -10,155 +10,77 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from datetime import timedelta
 from io import TextIOWrapper
 from pathlib import Path
-from threading import Thread
-from time import monotonic, sleep
-from typing import TYPE_CHECKING, NoReturn
+from time import monotonic
+from typing import NoReturn
 
-from app.courier import Courier
 from app.demo import plot, stage
-from app.demo.checks import CHECKS, Evidence
-from app.demo.plot import Scene
+from app.demo.checks import CHECKS
+from app.demo.evidence import Evidence, Files, gather
+from app.demo.play import Play
 from app.demo.show import Show
 from app.demo.stage import Company, StageError
-from app.demo.texts import texts
-from app.demo.watch import Watch
-from regrow import wiring
+from app.demo.texts import reader_language, texts
+from regrow import report, wiring
 from regrow.errors import RegrowError
-from regrow.ports import Ledger
-
-if TYPE_CHECKING:
-    from celery.result import AsyncResult
 
 #: The demo gives up after this time; DEMO_LIMIT_SECONDS changes it.
-LIMIT_SECONDS = 42.0
-_LOOK_SECONDS = 0.2
+LIMIT_SECONDS = 100.0
 _INTERRUPTED = 130
 _PIPE_CLOSED = 141
 
-
-class Demo:
-    """One performance.
-
-    Args:
-        show: Prints.
-        limit: When to give up, in seconds since the demo began.
-    """
-
-    def __init__(self, show: Show, limit: float) -> None:
-        self.show = show
-        self.limit = limit
-        self.results: dict[Scene, AsyncResult] = {}
-        self.answers: dict[Scene, object] = {}
-
-    def play(self, courier: Courier, company: Company) -> bool:
-        """Send the tasks and watch them to their end; return whether they came to it in time."""
-        say, show = self.show.say, self.show
-        company.start()
-        if not self._until(_worker_is_ready, company):
-            return False
-        text = "the worker is ready; sending {n} tasks, and waiting with .get() for one task, a chain and a chord"
-        show.step(say(text).format(n=len(plot.SCENES)))
-        self.results = plot.send()
-        for scene in plot.ANSWERS:
-            Thread(target=self._wait_for, args=(scene,), daemon=True).start()
-        ledger = wiring.open_ledger(wiring.load_settings())
-        watch = Watch(ledger, {result.id: scene for scene, result in self.results.items()})
-        told: set[Scene] = set()
-
-        def over() -> bool:
-            done = self._over(ledger)
-            for news in watch.news():
-                show.happened(news)
-            for scene, answer in list(self.answers.items()):
-                if scene not in told:
-                    told.add(scene)
-                    show.returned(scene, answer)
-            return done
-
-        return self._until(over, company)
-
-    def _until(self, condition: Callable[[], bool], company: Company) -> bool:
-        """Wait for something; return whether it came in time."""
-        while not condition():
-            company.check()
-            if self.show.seconds() > self.limit:
-                self.show.step(self.show.say("not over after {n} s").format(n=f"{self.limit:g}"))
-                return False
-            sleep(_LOOK_SECONDS)
-        return True
-
-    def _wait_for(self, scene: Scene) -> None:
-        try:
-            self.answers[scene] = self.results[scene].get(timeout=self.limit - self.show.seconds(), interval=0.1)
-        except Exception as error:  # noqa: BLE001  # whatever it raises is the answer, and a check judges it
-            self.answers[scene] = error
-
-    def _over(self, ledger: Ledger) -> bool:
-        balance = ledger.balance(wiring.clock())
-        live = sum(count for state, count in balance.by_state.items() if state.live)
-        waiting = live + balance.parked + balance.undelivered + len(plot.ANSWERS) - len(self.answers)
-        return waiting == 0 and all(result.ready() for result in self.results.values())
-
-    def evidence(self, courier: Courier, reader: Mapping[str, str], *, over: bool) -> Evidence:
-        """What all witnesses say now that nothing moves any more."""
-        from app.tasks.celery_app import celery_app
-
-        ledger = wiring.open_ledger(wiring.load_settings())
-        found = {scene: ledger.find(result.id) for scene, result in self.results.items()}
-        try:
-            status = stage.run("status", "--json", environment=reader)
-        except StageError as error:
-            status = str(error)
-        names = ("admin_alerts.log", "user_notifications.log")
-        return Evidence(
-            courier=courier,
-            results={scene: celery_app.AsyncResult(result.id) for scene, result in self.results.items()},
-            answers=dict(self.answers),
-            records={scene: record for scene, record in found.items() if record is not None},
-            balance=ledger.balance(wiring.clock()),
-            logs={name: _lines(stage.LOGS / name) for name in names},
-            status=status,
-            over=over,
-        )
+_DEPARTMENTS = {plot.SOLD_OUT: "customer service told", plot.UNPAID: "finance told"}
 
 
 def perform(show: Show, limit: float) -> int:
     """Play, stop everything, print what came of it; return the exit code."""
     say = show.say
-    prefix = _reader_settings()
-    reader = {**os.environ, **prefix}
-    show.title(say("Regrow demo: {n} tasks ask a courier's HTTP service that has a bad day").format(n=len(plot.SCENES)))
-    text = say("starting a ledger, a courier, a Celery worker and a dispatcher in {folder}")
-    show.step(text.format(folder=stage.FOLDER))
-    lock = stage.take_folder(fresh=True)
-    demo = Demo(show, limit)
-    courier = Courier(plot.PARCELS, plot.TROUBLES, key=plot.COURIER_KEY, pickup_opens=plot.PICKUP_OPENS_SECONDS)
+    # Before our own settings: a person who looks at the ledger afterwards has these.
+    prefix, shell = _reader_settings(), dict(os.environ)
+    settings = wiring.load_settings()
+    files = Files(Path(settings.logs_dir), Path(settings.reports_dir))
+    show.title(say("Regrow demo: {n} tasks, services with a bad day, and a worker that is killed").format(
+        n=len(plot.SCENES)))  # fmt: skip
+    lock = stage.take_folder()
+    courier = plot.courier(troubles=True)
     with lock, courier, Company(lock) as company:
-        os.environ.update(stage.settings(courier, wiring.load_settings().language, plot.SHOP_KEY))
-        stage.run("db", "upgrade")
-        over = demo.play(courier, company)
-        show.step(say("stopping worker and dispatcher"))
-    evidence = demo.evidence(courier, reader, over=over)
-    return _report(show, evidence, prefix)
+        os.environ.update(stage.addresses(courier) | stage.bad_day(courier))
+        if stage.clear_folder():
+            show.step(say("the former {folder} is now {former}").format(folder=stage.FOLDER, former=stage.FORMER))
+        show.step(say("starting the services and a Celery worker with its dispatcher in {folder}").format(
+            folder=stage.FOLDER))  # fmt: skip
+        play = Play(show, courier, company, limit)
+        play.run()
+        show.step(say("stopping the worker"))
+    return _tell(show, gather(play, courier, files, {**shell, **prefix}), prefix)
 
 
-def _report(show: Show, seen: Evidence, prefix: Mapping[str, str]) -> int:
-    show.summary(seen.records, {scene: result.state for scene, result in seen.results.items()})
+def _tell(show: Show, seen: Evidence, prefix: Mapping[str, str]) -> int:
+    show.summary(seen.records, _DEPARTMENTS, sum(scene not in seen.records for scene in seen.results))
     show.ledger(seen.balance, stage.LEDGER)
+    now = wiring.clock()
+    figures = wiring.open_ledger(wiring.load_settings()).figures(now - timedelta(days=7), now)
+    show.targets(report.targets(figures, show.words))
+    show.gap()
     failed = 0
     for text, check in CHECKS:
         problems = list(check(seen))
         failed += bool(problems)
         show.check(text, problems)
-    show.commands(_commands(prefix, seen))
-    facts = {"n": len(CHECKS), "failed": failed, "seconds": f"{show.seconds():.0f}", "folder": stage.LOGS}
+    show.listing(show.say("Reports and logs"), [*map(str, seen.files.new_reports()), *_logs(seen)])
+    show.listing(show.say("Look further"), _commands(prefix, seen))
+    facts = {"n": len(CHECKS), "failed": failed, "seconds": f"{show.seconds():.0f}", "log": stage.log_of("worker")}
     good = "All {n} checks hold. {seconds} s."
-    bad = "{failed} of {n} checks FAILED. {seconds} s. Logs: {folder}"
+    bad = "{failed} of {n} checks FAILED. {seconds} s. The worker's log: {log}"
     show.end(show.say(bad if failed else good).format(**facts), good=not failed)
     return 1 if failed else 0
+
+
+def _logs(seen: Evidence) -> list[str]:
+    return [str(seen.files.logs / name) for name, lines in seen.logs.items() if lines]
 
 
 def _commands(prefix: Mapping[str, str], seen: Evidence) -> list[str]:
@@ -166,13 +88,16 @@ def _commands(prefix: Mapping[str, str], seen: Evidence) -> list[str]:
     program = Path(sys.executable).with_name("regrow")
     here = Path.cwd()
     name = str(program.relative_to(here) if program.is_relative_to(here) else program)
-    one = seen.records.get(plot.LOST)
+    held, spent = seen.records.get(plot.CUT_PAYMENT), seen.records.get(plot.SPENT)
     return [
         *([f"export {' '.join(f'{key}={value}' for key, value in prefix.items())}"] if prefix else []),
         f"{name} status",
         f"{name} failures",
-        *([f"{name} show {one.id}", f"{name} explain {one.id}"] if one else []),
-        f"cat {stage.LOGS}/admin_alerts.log {stage.LOGS}/user_notifications.log",
+        *([f"{name} show {held.id}"] if held else []),
+        *([f"{name} explain {spent.id}"] if spent else []),
+        f"{name} inbox {plot.UNPAID.user}",
+        f"cat {seen.files.logs / 'admin_alerts.log'}",
+        *(f"cat {path}" for path in seen.files.new_reports()[:1]),
     ]
 
 
@@ -187,16 +112,6 @@ def _reader_settings() -> dict[str, str]:
     return needed
 
 
-def _worker_is_ready() -> bool:
-    from app.tasks.celery_app import celery_app
-
-    return bool(celery_app.control.ping(timeout=0.5, limit=1))
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-
-
 def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -209,12 +124,8 @@ def main() -> int:
         signal.signal(number, _interrupt)
     if isinstance(sys.stdout, TextIOWrapper):  # a terminal that cannot show a character gets its number
         sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        language = wiring.load_settings().language
-        show = Show(texts(language), wiring.words(language), lambda: monotonic() - begin)
-    except RegrowError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 2
+    language = reader_language()
+    show = Show(texts(language), wiring.words(language), lambda: monotonic() - begin)
     try:
         return perform(show, float(os.environ.get("DEMO_LIMIT_SECONDS") or LIMIT_SECONDS))
     except BrokenPipeError:  # nobody reads any longer, as in `make demo | head`

@@ -32,20 +32,27 @@ class Watch:
 
     Args:
         ledger: The ledger to read from.
-        scenes: The tasks to look for, by task id.
+        scenes: The tasks to look for, by task id; more may come.
+
+    Attributes:
+        records: How the ledger describes each task that it knows, without its history, as of the last look.
     """
 
     def __init__(self, ledger: Ledger, scenes: Mapping[str, Scene]) -> None:
         self._ledger = ledger
         self._scenes = scenes
         self._seen: dict[str, tuple[int, State]] = {}
+        self.records: dict[Scene, Record] = {}
 
     def news(self) -> Iterator[News]:
         """What has happened since the last call, oldest task first."""
         for line in reversed(self._ledger.failures(limit=1000)):
-            runs, state = self._seen.get(line.task_id, (0, State.NEW))
             scene = self._scenes.get(line.task_id)
-            if scene is None or (runs, state) == (line.attempts, line.state):
+            if scene is None:
+                continue
+            self.records[scene] = line
+            runs, state = self._seen.get(line.task_id, (0, State.NEW))
+            if (runs, state) == (line.attempts, line.state):
                 continue
             record = self._ledger.find(line.task_id) or line
             self._seen[line.task_id] = (record.attempts, record.state)
