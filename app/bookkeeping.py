@@ -10,6 +10,7 @@ on the scan takes care of it (G9). So a worker must keep its name, and no two ma
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -112,7 +113,7 @@ class _Rows:
         params = _json({"args": args, "kwargs": kwargs})
         delivery = {"exchange": exchange, "routing_key": routing_key, "priority": properties.get("priority")}
         request = Context({**headers, **embed, "reply_to": properties.get("reply_to"), "delivery_info": delivery})
-        user = headers.get("user_id") or kwargs.get("user_id")
+        user = headers.get("user_id") or _argument(task, args, kwargs, "user_id")
         row = Task(
             task_type=type_of(sender),
             params=None if params is None else json.loads(params),
@@ -237,6 +238,14 @@ def _write(*where: Any, **values: Any) -> int:
     """Change the rows that are so; return how many."""
     with Session.begin() as session:
         return int(session.execute(update(Task).where(*where).values(**values)).rowcount)  # type: ignore[attr-defined]
+
+
+def _argument(task: CeleryTask, args: Any, kwargs: Any, name: str) -> Any:
+    """What a call gives for this argument, by position or by name; None if nothing."""
+    try:
+        return inspect.signature(task.run).bind_partial(*args, **kwargs).arguments.get(name)
+    except (TypeError, ValueError):  # a call that does not fit the task, or a task without a signature
+        return kwargs.get(name)
 
 
 def _json(value: Any) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextvars import ContextVar
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -169,6 +170,12 @@ class Settings(BaseSettings):
 def stamps(folder: Path) -> tuple[tuple[int, int, int] | None, ...]:
     """What tells one version of the files of settings in a folder from the next; None for one that is not there."""
     return tuple(_stamp(folder / name) for name in FILES)
+
+
+def age(stamps: tuple[tuple[int, int, int] | None, ...], now: datetime) -> float:
+    """For how many seconds the files that are there have rested, by their own times; 0 if there is none."""
+    written = [stamp[1] for stamp in stamps if stamp]
+    return now.timestamp() - max(written) / 1e9 if written else 0
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:

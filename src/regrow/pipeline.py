@@ -203,8 +203,8 @@ class Regrow:
             again = []
         sent = self._send([one for one in waiting if one.state is State.SCHEDULED] + again, self.dispatcher.retry)
         closed = self._close(ended)
+        behind = self._project()  # first: whoever is told may look into the application's own record
         delivered, undelivered, more = self._deliver()
-        behind = self._project()
         return Tick(
             sent=sum(sent.values()),
             rescued=sum(one.state is State.DISPATCHED for one in due),

@@ -161,6 +161,8 @@ class Live:
             self._settings, self._seen = self._load(), seen
         elif seen == self._seen:
             self._new = ()
+        elif config.age(seen, clock()) >= SETTLED_SECONDS:
+            self._follow(seen)
         elif seen != self._new:  # somebody may be writing it at this moment
             self._new, self._new_since = seen, monotonic()
         elif monotonic() - self._new_since >= SETTLED_SECONDS:

@@ -55,6 +55,7 @@ def test_a_sent_task_has_a_row(alone: Site) -> None:
 
 def test_the_user_in_the_header_wins(alone: Site) -> None:
     """The header names the user for every task, so it is stronger than an argument of that name."""
+    assert row(alone.task("add").delay(1, 2, 7).id).user_id == "7", "by position"
     result = alone.task("add").apply_async((1, 2), {"user_id": 7}, headers={"user_id": "boss"})
     assert row(result.id).user_id == "boss"
 

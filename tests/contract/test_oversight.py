@@ -557,6 +557,16 @@ def test_a_projection_follows_each_transition(bench: Bench) -> None:
     assert bench.it.report()["results"][0]["task_id"] == 123
 
 
+def test_whoever_is_told_finds_the_projection_done(bench: Bench) -> None:
+    """A channel of the application may look into its own record."""
+    mirror, seen = Mirror(), []
+    bench.change(projection=mirror)
+    bench.log.refuse = lambda message: seen.append((message.task_id, [task for task, _, _ in mirror.seen]))  # type: ignore[assignment,func-returns-value]
+    bench.it.handle([a_failure(DATA, task_id="a")])
+    bench.act()
+    assert seen == [("a", ["a"])]
+
+
 def test_a_change_while_it_is_projected_is_not_lost(bench: Bench) -> None:
     """The revision says that there is something newer."""
 

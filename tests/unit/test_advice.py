@@ -42,6 +42,7 @@ EXAMPLES: dict[str, tuple[str | Exception, ...]] = {
     "connection broken off": (
         ConnectionResetError(104, "Connection reset by peer"),
         "http.client.RemoteDisconnected: Remote end closed connection without response",
+        "httpx.RemoteProtocolError: Server disconnected without sending a response.",
         "连接被对方重设",
     ),
     # system

@@ -31,7 +31,8 @@ def _write(text: str) -> None:
     file = Path(".env")
     before = file.stat().st_mtime_ns if file.exists() else 0
     file.write_text(text)
-    os.utime(file, ns=(before + 10**9, before + 10**9))  # a second write in the same instant is a change too
+    now = max(before + 10**6, time.time_ns())  # a second write in the same instant is a change too
+    os.utime(file, ns=(now, now))
 
 
 def _settled(pipeline: Callable[[], Oversight]) -> Oversight:
@@ -73,6 +74,16 @@ def test_a_wrong_change_is_said_and_left_out(app: Celery, caplog: pytest.LogCapt
     assert caplog.text == "", "once is enough"
     _write("FAILURE_MODE=observe\n")
     assert _settled(pipeline).policies.acting is False
+
+
+def test_an_old_change_counts_at_the_first_look(app: Celery) -> None:
+    """A process that had nothing to do since then must not decide by what was."""
+    _write("FAILURE_MODE=recover\n")
+    pipeline = regrow.install(app).pipeline
+    pipeline()
+    _write("FAILURE_MODE=recover\nFAILURE_RECOVERY_ENABLED=false\n")
+    time.sleep(wiring.SETTLED_SECONDS * 1.1)
+    assert pipeline().policies.enabled is False
 
 
 def test_a_file_that_is_gone_changes_nothing(app: Celery, caplog: pytest.LogCaptureFixture) -> None:

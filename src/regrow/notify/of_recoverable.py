@@ -48,7 +48,7 @@ ADVICE: tuple[Row, ...] = (
     Row(
         _N,
         ("errno 101", "errno 113", "errno 51", "errno 65", "errno 100"),
-        r"unreachable|not reachable|no route|(host|network) is down|DISCONNECTED|不可达|没有到主机",
+        r"unreachable|not reachable|no route|(host|network) is down|INTERNET_DISCONNECTED|不可达|没有到主机",
         _("network unreachable"),
         _("Check the network of the worker's machine: cable, routes, VPN, firewall."),
     ),
