@@ -115,7 +115,8 @@ class Place:
         for process in reversed(self.processes):
             process.kill_tree()
         with suppress(OSError, ValueError):
-            if not self.run("-c", "from app import beat; raise SystemExit(beat.running() is None)").returncode:
+            code = "from app import beat; raise SystemExit(beat.running() is None)"
+            if not self.run("-c", code, PYTHONPATH=str(ROOT)).returncode:
                 os.kill(int((self.var / "beat" / "beat.pid").read_text()), signal.SIGKILL)
 
 
