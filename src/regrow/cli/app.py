@@ -197,6 +197,7 @@ def status(context: typer.Context, json: AsJson = False) -> None:
         show_balance(balance, database=session.database, mode=session.settings.mode, screen=session.screen)
         show_targets(targets, session.screen)
         if alerts:
+            session.screen.print()
             show_alerts(alerts, session.screen)
     raise typer.Exit(0 if balance.balanced else 1)
 

@@ -47,7 +47,7 @@ class Screen:
     def __init__(self, words: Words, now: datetime, timezone: str | None = None) -> None:
         self.words = words
         self.now = now
-        self._zone = ZoneInfo(timezone) if timezone else None
+        self.zone = ZoneInfo(timezone) if timezone else None
         # No markup: a task may be called `[red]x`.
         self._console = Console(markup=False, emoji=False, highlight=False)
         self.piped = not self._console.is_terminal
@@ -108,14 +108,14 @@ class Screen:
         """An instant in the reader's time zone; `short` leaves out the current year."""
         if at is None:
             return ""
-        local = at.astimezone(self._zone)
-        this_year = local.year == self.now.astimezone(self._zone).year
+        local = at.astimezone(self.zone)
+        this_year = local.year == self.now.astimezone(self.zone).year
         return f"{local:%m-%d %H:%M:%S}" if short and this_year else f"{local:%Y-%m-%d %H:%M:%S}"
 
     def zone_name(self) -> str:
         """The reader's time zone, e.g. `Asia/Shanghai, UTC+08:00`."""
-        local = self.now.astimezone(self._zone)
-        name = self._zone.key if self._zone else local.tzname()
+        local = self.now.astimezone(self.zone)
+        name = self.zone.key if self.zone else local.tzname()
         offset = f"{local:%z}"
         return f"{name}, UTC{offset[:3]}:{offset[3:5]}"
 

@@ -141,6 +141,11 @@ def show_record(record: Record, screen: Screen) -> None:
         title = _("Run {number}, failed {time}").format(number=attempt.number, time=screen.moment(attempt.failed_at))
         screen.heading(title)
         screen.facts(_attempt(attempt, screen))
+    if record.notes:  # what happened beside the failed runs: orders by hand, the recovery
+        screen.print()
+        screen.heading(_("In short"))
+        for line in notify.story(record, _, zone=screen.zone).splitlines():
+            screen.print(Text(f"  {plain(line)}"))
     last = record.history[-1] if record.history else None
     if last and last.traceback.strip():
         screen.print()
@@ -165,7 +170,7 @@ def _summary(record: Record, screen: Screen) -> list[tuple[str, str | Text]]:
             _("{name} ({key})").format(name=notify.name(record.category, _), key=record.category),
         ),
         (_("Decision"), reason(record.reason, _)),
-        (_("Advice"), notify.advice(record.category, _)),
+        (_("Advice"), notify.advice(stored_verdict(record.history[-1]) if record.history else record.category, _)),
         (_("First failed"), screen.moment(record.first_failed_at)),
         (_("Last failed"), last),
         (_("Ended"), screen.moment(record.ended_at)),
