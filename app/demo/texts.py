@@ -13,7 +13,7 @@ _CHINESE = {
     ),
     "the former {folder} is now {former}": "原来的 {folder} 已移到 {former}",
     "starting the services and a Celery worker with its dispatcher in {folder}": (
-        "正在 {folder} 中启动各服务、Celery worker 及其调度器"
+        "正在 {folder} 中启动各服务、Celery worker 及其调度进程"
     ),
     "the worker is ready; sending {n} tasks, and waiting with .get() for a task, a chain and a chord": (
         "worker 已就绪；发送 {n} 个任务，并用 .get() 等待一个任务、一个 chain 和一个 chord"
@@ -74,8 +74,8 @@ _CHINESE = {
     "business": "业务",
     "unknown": "未知",
     "{n} more tasks succeeded at once": "另有 {n} 个任务一次成功",
-    "Ledger": "账本",
-    "Targets": "目标",
+    "Ledger": "台账",
+    "Targets": "指标",
     "met": "达标",
     "missed": "未达标",
     # checks
@@ -88,9 +88,9 @@ _CHINESE = {
     "every failure has the right category, and each category has failures": "每次失败的分类都正确，且每个分类都有失败",
     "every task has ended as it should": "每个任务的结局都符合预期",
     "Celery and the table of tasks say of every task what the ledger says": (
-        "每个任务在 Celery 和任务表中的状态都与账本一致"
+        "每个任务在 Celery 和任务表中的状态都与台账一致"
     ),
-    "the services have seen one request for each run in the ledger": "各服务收到的请求数与账本中的运行次数一致",
+    "the services have seen one request for each run in the ledger": "各服务收到的请求数与台账中的运行次数一致",
     "the courier's Retry-After was respected, by its own clock": "按快递服务自己的时钟，Retry-After 得到遵守",
     "the task whose retries were used up ended with its own exception and one errback": (
         "重试用完的任务以它自己的异常结束，errback 恰好触发一次"
@@ -117,10 +117,10 @@ _CHINESE = {
         "客服已获知订单失败，财务已获知付款失败"
     ),
     "the processing reports tell of every failure": "处理报告涵盖了每一个失败",
-    "the analysis report counts what the ledger counts": "分析报告的统计与账本一致",
-    "nothing is left waiting, running, parked or untold": "没有遗留等待、运行、停泊或未通知的任务",
-    "the ledger equation holds": "账本等式成立",
-    "the ledger has captured exactly the tasks that failed or were lost": "账本恰好记录了所有失败和丢失的任务",
+    "the analysis report counts what the ledger counts": "分析报告的统计与台账一致",
+    "nothing is left waiting, running, parked or untold": "没有遗留等待、运行、挂起或未通知的任务",
+    "the ledger equation holds": "台账等式成立",
+    "the ledger has captured exactly the tasks that failed or were lost": "台账恰好记录了所有失败和丢失的任务",
     "`regrow status --json` says the same": "`regrow status --json` 的结果相同",
     # end
     "Reports and logs": "报告和日志",
