@@ -220,7 +220,8 @@ def test_a_forked_child_has_its_own_connection(kind: str, store: SqlStore, datab
     os.waitpid(child, 0)
     assert os.read(reader, 10) == b"own"
     os.close(reader)
-    assert backend() == before
+    # SQLite's connections are closed before a fork, the parent's too: see `_Forks`.
+    assert backend() == before or kind == "sqlite"
     assert store.history("child").attempts == 1
 
 
