@@ -125,7 +125,8 @@ class Regrow:
                 if self.telling
                 else ()
             )
-            messages = self.routed((*told, _event(failure, verdict, decision, attempt)))
+            events = (_event(failure, verdict, decision, attempt),) if self.channels.get(Audience.MACHINE) else ()
+            messages = self.routed((*told, *events))
         return Handled(
             failure, verdict, decision, messages, history, attempt, duplicate, trouble=trouble, decided_at=now
         )
@@ -156,8 +157,7 @@ class Regrow:
             analysis = {**asdict(verdict), "category": verdict.category.key}
             return decide.plan_of(self.strategy(failure, verdict.category.key, analysis)), ""
         except Exception as error:  # noqa: BLE001  # anybody's code
-            text = text_of(error, 500)
-            why = text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+            why = _said(error, ValueError)
             trouble = f"custom recovery strategy, task {failure.task_name}: {why}; the built-in schedule was used"
             log.error("regrow: %s", trouble)
             return None, trouble
@@ -303,8 +303,7 @@ class Regrow:
                 log.error("regrow could not deliver %s: %s", due.message.key, text_of(error, 500))
                 wait = min(SEND_AGAIN * 2 ** min(due.tries, 10), LONGEST_DELIVERY_WAIT)
                 due_at = None if getattr(error, "permanent", False) else self.clock() + wait
-                text = text_of(error, 500)
-                why = text if isinstance(error, DeliveryError) else f"{type(error).__name__}: {text}"
+                why = _said(error, DeliveryError)
                 self.store.undelivered(due.token, {due.id: why}, due_at=due_at)
                 refused += 1
             else:
@@ -340,6 +339,12 @@ class Regrow:
         self.store.projected(done)
         self.store.unprojected(failed, due_at=self.clock() + SEND_AGAIN)
         return len(records) == BATCH or len(done) + len(failed) < len(records)
+
+
+def _said(error: Exception, clear: type[Exception]) -> str:
+    """What a plug-in's error says; one of the `clear` kind needs no class name before its text."""
+    text = text_of(error, 500)
+    return text if isinstance(error, clear) else f"{type(error).__name__}: {text}"
 
 
 def _event(failure: Failure, verdict: Verdict, decision: Decision, attempt: int) -> Message:

@@ -281,7 +281,7 @@ def _switches(settings: Settings) -> dict[str, Any]:
 def _channels(settings: Settings, plugins: Plugins, store: Store) -> dict[Audience, dict[str, Channel]]:
     """How each audience is reached, by the channel's name."""
     from regrow.adapters.channels.callback import Callback
-    from regrow.adapters.channels.ledger import Alerts, Inbox
+    from regrow.adapters.channels.ledger import InLedger
     from regrow.adapters.channels.logfile import LogFile
 
     logs, limit = Path(settings.logs_dir), settings.channel_timeout_seconds
@@ -291,12 +291,12 @@ def _channels(settings: Settings, plugins: Plugins, store: Store) -> dict[Audien
     return {
         Audience.ADMINISTRATOR: {
             "admin_log": LogFile(logs / "admin_alerts.log", clock),
-            ALERTS: Alerts(store, clock),
+            ALERTS: InLedger(store.count_alert, clock),
             **own,
         },
         Audience.USER: {
             "user_log": LogFile(logs / "user_notifications.log", clock),
-            "inbox": Inbox(store, clock),
+            "inbox": InLedger(store.put_notice, clock),
             **own,
         },
         Audience.MACHINE: {

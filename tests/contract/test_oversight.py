@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from regrow import report
-from regrow.adapters.channels.ledger import Alerts, Inbox
+from regrow.adapters.channels.ledger import InLedger
 from regrow.adapters.sql import Database, SqlLedger, SqlStore
 from regrow.model import (
     BUSINESS,
@@ -50,8 +50,8 @@ class Bench:
             policies=GUIDE,
             dispatcher=self.dispatcher,
             channels={
-                Audience.ADMINISTRATOR: {"admin_log": self.log, "alerts": Alerts(store, self.clock)},
-                Audience.USER: {"user_log": self.user, "inbox": Inbox(store, self.clock)},
+                Audience.ADMINISTRATOR: {"admin_log": self.log, "alerts": InLedger(store.count_alert, self.clock)},
+                Audience.USER: {"user_log": self.user, "inbox": InLedger(store.put_notice, self.clock)},
                 Audience.MACHINE: {"events": self.sink},
             },
             words=str,

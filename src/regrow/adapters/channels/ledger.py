@@ -1,46 +1,32 @@
-"""Channels that keep messages in the ledger itself: open alerts for administrators, inboxes for end users (G5, G6)."""
+"""Messages that are kept in the ledger itself: open alerts for administrators, inboxes for end users (G5, G6)."""
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Protocol
+
 from regrow.errors import DeliveryError, LedgerError
 from regrow.model import Message
-from regrow.ports import Clock, Store
+from regrow.ports import Clock
 
 
-class Alerts:
-    """Opens a system alert, or counts the message to the open one (`ports.Channel`).
+class Put(Protocol):
+    """A place in the ledger: `Store.count_alert` or `Store.put_notice`."""
+
+    def __call__(self, message: Message, /, *, now: datetime) -> None:
+        """Put a message there."""
+
+
+class InLedger:
+    """Puts each message into its place in the ledger (`ports.Channel`).
 
     Args:
-        store: The ledger.
+        put: The place.
         clock: Tells the time.
     """
 
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self._store = store
-        self._clock = clock
-
-    def send(self, message: Message) -> None:
-        """Open the alert or count to it.
-
-        Raises:
-            DeliveryError: The ledger did not take it.
-        """
-        try:
-            self._store.count_alert(message, now=self._clock())
-        except LedgerError as error:
-            raise DeliveryError(str(error)) from error
-
-
-class Inbox:
-    """Puts a message into its user's inbox (`ports.Channel`).
-
-    Args:
-        store: The ledger.
-        clock: Tells the time.
-    """
-
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self._store = store
+    def __init__(self, put: Put, clock: Clock) -> None:
+        self._put = put
         self._clock = clock
 
     def send(self, message: Message) -> None:
@@ -50,6 +36,6 @@ class Inbox:
             DeliveryError: The ledger did not take it.
         """
         try:
-            self._store.put_notice(message, now=self._clock())
+            self._put(message, now=self._clock())
         except LedgerError as error:
             raise DeliveryError(str(error)) from error
