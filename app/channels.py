@@ -33,6 +33,7 @@ from uuid import NAMESPACE_OID, uuid5
 import httpx
 
 import app.home  # noqa: F401  # it loads .env
+from app.sending import send_to_all
 from regrow.errors import DeliveryError, SettingsError
 from regrow.wiring import load_settings
 
@@ -163,14 +164,7 @@ def send_custom_notification(notification: Notification) -> None:
     Raises:
         ExceptionGroup: Some did not take it; the others have it.
     """
-    errors = []
-    for send in senders().values():
-        try:
-            send(notification)
-        except Exception as error:  # noqa: BLE001  # one that is down must not keep it from the others
-            errors.append(error)
-    if errors:
-        raise ExceptionGroup("通知发送失败 / not everybody took the notification", errors)
+    send_to_all(senders().values(), notification, "通知发送失败 / not everybody took the notification")
 
 
 def senders() -> dict[str, Callable[[Notification], object]]:

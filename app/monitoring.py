@@ -31,6 +31,7 @@ from elasticapm.utils import json_encoder
 from elasticapm.utils.threading import ThreadManager
 
 from app.home import VAR
+from app.sending import send_to_all
 from regrow.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -52,14 +53,7 @@ def send_to_monitoring_system(failure_event: Mapping[str, Any]) -> None:
     Raises:
         ExceptionGroup: Some did not take it; the others have it.
     """
-    errors = []
-    for send in sinks().values():
-        try:
-            send(failure_event)
-        except Exception as error:  # noqa: BLE001  # one that is down must not keep it from the others
-            errors.append(error)
-    if errors:
-        raise ExceptionGroup("监控系统发送失败 / monitoring systems did not take the event", errors)
+    send_to_all(sinks().values(), failure_event, "监控系统发送失败 / monitoring systems did not take the event")
 
 
 def sinks() -> dict[str, Callable[[Mapping[str, Any]], None]]:

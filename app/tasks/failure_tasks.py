@@ -23,8 +23,8 @@ from app.strategy import custom_recovery_strategy
 from app.tasks.celery_app import celery_app, mirror
 from regrow import capture, notify, wiring
 from regrow.errors import RegrowError, SettingsError
-from regrow.model import Audience, Cause, Failure, Message
-from regrow.oversight import ALERTS, Oversight
+from regrow.model import Cause, Failure
+from regrow.oversight import Oversight
 
 __all__ = [
     "ALERT_THRESHOLDS",
@@ -298,24 +298,10 @@ def send_alert(text: str, *, about: str = "") -> bool:
     Returns:
         True if an alert was opened; False too if messages are switched off: then it stands in the log alone.
     """
-    pipeline, now = _pipeline(), datetime.now(UTC)
+    pipeline = _pipeline()
     log.warning("%s", text)
-    if not pipeline.telling:
-        return False
-    about = (about or text)[:_ABOUT_LIMIT]
-    alert = Message(
-        key=f"{about}:{now.isoformat()}",
-        audience=Audience.ADMINISTRATOR,
-        category="",
-        priority="high",
-        title=text,
-        body=text,
-        task_id="",
-        task_name="",
-        group=about,
-    )
-    return pipeline.store.raise_alert(alert, pipeline.routed([alert], leave_out=ALERTS), now=now)
+    return pipeline.telling and pipeline.alert((about or text)[:_ABOUT_LIMIT], text)
 
 
 def _over(about: str) -> None:
-    _pipeline().store.clear_alert(about, [], now=datetime.now(UTC))
+    _pipeline().over(about)

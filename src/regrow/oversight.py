@@ -188,13 +188,22 @@ class Oversight(Regrow):
         breaches = {one.name: one for one in report.breaches(self.ledger.figures(since, now), self.thresholds)}
         for name in report.THRESHOLDS:
             if name in breaches:
-                text = report.breach_text(breaches[name], self.words)
-                alert = _about_threshold(name, text, "high", now)
-                self.store.raise_alert(alert, self.routed([alert], leave_out=ALERTS), now=now)
+                self.alert(name, report.breach_text(breaches[name], self.words))
             else:
-                over = _about_threshold(name, report.over_text(name, self.words), "normal", now)
-                self.store.clear_alert(name, self.routed([over], leave_out=ALERTS), now=now)
+                self.over(name, report.over_text(name, self.words))
         return True
+
+    def alert(self, about: str, text: str) -> bool:
+        """Open an alert that is about no single failure, and tell the administrator; False if one about it is open."""
+        now = self.clock()
+        alert = _about(about, text, "high", now)
+        return self.store.raise_alert(alert, self.routed([alert], leave_out=ALERTS), now=now)
+
+    def over(self, about: str, text: str = "") -> bool:
+        """Close such an alert, and tell the administrator if there is a text; False if none is open."""
+        now = self.clock()
+        told = self.routed([_about(about, text, "normal", now)], leave_out=ALERTS) if text else ()
+        return self.store.clear_alert(about, told, now=now)
 
     @contextmanager
     def _alone(self, name: str, lease: timedelta) -> Iterator[bool]:
@@ -208,9 +217,9 @@ class Oversight(Regrow):
                 self.store.give_lease(name, token)
 
 
-def _about_threshold(name: str, text: str, priority: str, now: datetime) -> Message:
+def _about(group: str, text: str, priority: str, now: datetime) -> Message:
     return Message(
-        key=f"{name}:{priority}:{now.isoformat()}",
+        key=f"{group}:{priority}:{now.isoformat()}",
         audience=Audience.ADMINISTRATOR,
         category="",
         priority=priority,
@@ -218,5 +227,5 @@ def _about_threshold(name: str, text: str, priority: str, now: datetime) -> Mess
         body=text,
         task_id="",
         task_name="",
-        group=name,
+        group=group,
     )
