@@ -86,6 +86,14 @@ class Settings(BaseSettings):
     )
     logs_dir: str = Field(default="logs", description="Folder of admin_alerts.log and user_notifications.log.")
     reports_dir: str = Field(default="reports", description="Folder of failure_processing/ and failure_analysis/.")
+    spool_dir: str = Field(default="spool", description="Folder where failures wait on disk while the ledger is away.")
+    spool_limit_bytes: int = Field(
+        default=200_000_000, ge=0, description="How much that folder may hold; what comes then is only logged."
+    )
+    track_starts: bool = Field(
+        default=False,
+        description="True: the ledger notes each task that begins, so that one whose worker dies is found.",
+    )
     scan_interval_minutes: int = Field(
         default=30, ge=1, le=1440, description="How often the sources are scanned for failures that no door saw."
     )

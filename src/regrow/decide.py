@@ -25,8 +25,10 @@ from regrow.model import (
 #: A longer wait than this is a person's business, whatever Retry-After says.
 LONGEST_WAIT = timedelta(hours=24)
 
-#: A task whose retries die this often is poison and is given up. Source: Sidekiq's poison-pill limit (issue 4633).
+#: A task whose worker dies is begun again this often in this time at most; then it is poison and is given up.
+#: Source: the limits of Sidekiq's poison pill (issue 4633).
 DEATH_LIMIT = 3
+DEATH_WINDOW = timedelta(hours=72)
 
 #: More retries than this are no plan but an accident.
 MOST_ATTEMPTS = 50
@@ -85,6 +87,8 @@ def number(failure: Failure, history: History) -> tuple[int, bool]:
     """Under which attempt number a failed run is recorded, and whether it was recorded before."""
     if history.failure is None:
         return failure.attempt, False
+    if history.seen:  # its facts came in twice
+        return history.attempts, True
     if failure.scanned:  # a door was quicker, or another scan
         return history.attempts, True
     if failure.token is not None:
@@ -119,25 +123,21 @@ def decide(
         luck: A random number in [0, 1) for the jitter.
         plan: What the user's own strategy wants; it stands in for the category's schedule, and not for the caution.
     """
-    close_at = now + CLOSE_WAIT if history.parked else None
-    if failure.expected:
-        return Decision(Action.HAND_OVER, Reason.EXPECTED, close_at)
-    if not verdict.category.retry and plan is None:
-        unknown = verdict.layer == "none"
-        reason = Reason.UNKNOWN_CAUSE if unknown else Reason.NOT_HEALABLE
-        return Decision(Action.HAND_OVER, reason, close_at)
-    if not failure.options.retry:
-        return Decision(Action.HAND_OVER, Reason.OWNER_SAID_NO, close_at)
-    if failure.envelope is None or not _exact(failure.task_id):
-        return Decision(Action.HAND_OVER, Reason.CALL_NOT_KEPT, close_at)
+    # Celery ends by itself what it parked before; what was parked where it died must be ended by order.
+    close_at = now if failure.parked else now + CLOSE_WAIT if history.parked else None
     policy = policies.of(verdict.category.key)
     limit = policy.limit if plan is None else plan.max_attempts
-    if policies.base_limit == 0 or limit == 0 or not policies.enabled:
-        return Decision(Action.HAND_OVER, Reason.RETRIES_OFF, close_at)
+    reason = _never(failure, verdict, planned=plan is not None)
+    if reason is None and (policies.base_limit == 0 or limit == 0 or not policies.enabled):
+        reason = Reason.RETRIES_OFF
+    if reason is not None:
+        return Decision(Action.GIVE_UP if reason is Reason.POISON else Action.HAND_OVER, reason, close_at)
+    if failure.died and deaths(failure, history)[0] > DEATH_LIMIT:
+        return Decision(Action.GIVE_UP, Reason.POISON, close_at)
     if attempt > limit:
         return Decision(Action.GIVE_UP, Reason.RETRIES_USED_UP, close_at)
     # A task whose message was parked keeps waiting in the ledger; in observe mode nothing is ever taken from Celery.
-    park = policies.acting and failure.parkable and failure.options.park
+    park = failure.parked or (policies.acting and failure.parkable and failure.options.park)
     if (verdict.caution or failure.work_done) and not failure.options.idempotent:
         return Decision(Action.HOLD, Reason.WORK_MAY_BE_DONE, park=park)
     wait = policy.delay_seconds(attempt) if plan is None else plan.delay_seconds
@@ -149,9 +149,35 @@ def decide(
         return Decision(Action.GIVE_UP, Reason.WOULD_EXPIRE, close_at)
     if delay > LONGEST_WAIT:
         return Decision(Action.HOLD, Reason.WAIT_TOO_LONG, park=park)
-    if not policies.acting:
+    if not policies.acting and not failure.parked:
         return Decision(Action.HOLD, Reason.OBSERVING, due_at, delay.total_seconds())
     return Decision(Action.RETRY, Reason.CAN_HEAL, due_at, delay.total_seconds(), park)
+
+
+def _never(failure: Failure, verdict: Verdict, *, planned: bool) -> Reason | None:
+    """Why no time can heal it, or nobody may try; None if a retry may be worth it."""
+    if failure.final:
+        return Reason(failure.final)
+    if failure.expected:
+        return Reason.EXPECTED
+    if not verdict.category.retry and not planned:
+        return Reason.UNKNOWN_CAUSE if verdict.layer == "none" else Reason.NOT_HEALABLE
+    if not failure.options.retry:
+        return Reason.OWNER_SAID_NO
+    if failure.envelope is None or not _exact(failure.task_id):
+        return Reason.CALL_NOT_KEPT
+    return None
+
+
+def deaths(failure: Failure, history: History) -> tuple[int, datetime | None]:
+    """How often a task's worker has died with it, this failure included, and since when those count."""
+    since = history.deaths_since
+    if since is not None and failure.failed_at - since > DEATH_WINDOW:
+        since = None
+    before = history.deaths if since is not None else 0
+    if not failure.died:
+        return before, since
+    return before + 1, since or failure.failed_at
 
 
 def plan_of(answer: object) -> Plan | None:
@@ -221,8 +247,8 @@ def rescue(due: Due) -> Decision:
         return Decision(Action.RETRY, Reason.CAN_HEAL)
     if not due.idempotent:
         return Decision(Action.HOLD, Reason.FELL_SILENT)
-    if due.deaths >= DEATH_LIMIT:
-        return Decision(Action.GIVE_UP, Reason.FELL_SILENT)
+    if due.deaths > DEATH_LIMIT:
+        return Decision(Action.GIVE_UP, Reason.POISON)
     return Decision(Action.RETRY, Reason.CAN_HEAL)
 
 

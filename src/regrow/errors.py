@@ -5,6 +5,7 @@ RegrowError
 ├── RuleError          a classification rule is wrong, or no engine will run its pattern
 ├── LedgerError        the ledger cannot be read or written
 │   └── NotMigrated    its tables are missing or older than this version
+├── SpoolError         facts could not be kept on disk while the ledger was away
 ├── DispatchError      the message broker did not take a task that was due
 └── DeliveryError      a channel did not take a message; `permanent` says that trying again is useless
 
@@ -30,6 +31,10 @@ class LedgerError(RegrowError):
 
 class NotMigrated(LedgerError):
     """The ledger's tables are missing or out of date: run `regrow db upgrade`."""
+
+
+class SpoolError(RegrowError):
+    """Facts cannot be kept on this machine's disk."""
 
 
 class DispatchError(RegrowError):

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 from regrow import decide, notify, report
+from regrow.capture import fingerprint
 from regrow.capture.clean import text_of
 from regrow.errors import RegrowError
-from regrow.model import Answer, Audience, Failure, Handled, Message, Reason, Record, Refusal, ScanResult
+from regrow.model import (
+    Answer,
+    Audience,
+    Begun,
+    Cause,
+    Ending,
+    Failure,
+    Handled,
+    Message,
+    Reason,
+    Record,
+    Refusal,
+    ScanResult,
+)
 from regrow.pipeline import Regrow
 from regrow.ports import Ledger, Source
 
@@ -30,6 +45,9 @@ WATCH_LEASE = timedelta(seconds=55)
 
 #: Failures in one report at most; what is left comes into the next one.
 REPORT_LIMIT = 10_000
+
+#: The class of a worker's death, as Celery has it.
+LOST = "billiard.exceptions.WorkerLostError"
 
 #: Channel that shows alerts as open until they are closed.
 ALERTS = "alerts"
@@ -99,6 +117,52 @@ class Oversight(Regrow):
             log.exception("regrow cannot take in task %s, which %s has found", failure.task_id, source)
             errors.append(f"{source}: task {failure.task_id}: {text_of(error, 500)}")
             return []
+
+    # -- orphans ----------------------------------------------------------------------------------------------------
+
+    def find_orphans(self) -> int:
+        """Take in the tasks that a worker began and that died with it, as the start ledger knows; return how many."""
+        with self._alone("orphans", SCAN_LEASE) as mine:
+            if not mine:
+                return 0
+            now = self.clock()
+            found = self.store.orphans(now - self.lease.run, limit=SCAN_BATCH)
+            over: list[Begun] = []
+            taken = 0
+            for one in found:
+                failure = self._orphan(one, now)
+                if failure is not None and not self._alone_taken_in("the start ledger", failure, []):
+                    continue  # it is found again, and must not cost the others
+                taken += failure is not None
+                over.append(one)
+            self.store.forget(over, now=now)
+            return taken
+
+    def _orphan(self, one: Begun, now: datetime) -> Failure | None:
+        """The failure of a task that died with its worker; None if it had ended after all."""
+        ending = self.dispatcher.ending(one.task_id)
+        if one.call is None or ending in (Ending.SUCCEEDED, Ending.REVOKED):
+            return None
+        if ending is Ending.FAILED and one.task_id in self.ledger.known([one.task_id]):
+            return None
+        last = f", last seen at {one.seen_at:%Y-%m-%d %H:%M:%S} UTC" if one.seen_at else ""
+        causes = (Cause(LOST, f"worker {one.worker or one.call.worker}{last}, began this task and never ended it"),)
+        return replace(
+            one.call,
+            causes=causes,
+            failed_at=now,
+            traceback="",
+            error=json.dumps(
+                {"exc_type": "WorkerLostError", "exc_module": "billiard.exceptions", "exc_message": [causes[0].message]}
+            ),
+            fingerprint=fingerprint(causes, ""),
+            # One beginning dies once, however often this is found.
+            key=f"{one.boot}:{one.task_id}:{one.call.failed_at.timestamp()}",
+            died=True,
+            parkable=ending is None,
+            # Celery has stored no end: it waits for one already.
+            parked=ending is None and self.policies.acting,
+        )
 
     # -- a person's orders ------------------------------------------------------------------------------------------
 

@@ -162,6 +162,14 @@ class Regrow:
             log.error("regrow: %s", trouble)
             return None, trouble
 
+    def would_park(self, failure: Failure) -> bool:
+        """Would the task be kept open, as far as that can be said without asking the ledger?"""
+        verdict = self.classify(failure.causes)
+        decision = decide.decide(
+            failure, verdict, History(), failure.attempt, now=self.clock(), policies=self.policies, luck=self.luck()
+        )
+        return decision.park
+
     # -- a retry runs -----------------------------------------------------------------------------------------------
 
     def start(self, header: Header, *, retries: int, idempotent: bool, wait: timedelta = timedelta()) -> bool:

@@ -14,6 +14,7 @@ from regrow.model import (
     Alert,
     Audience,
     Balance,
+    Begun,
     Breakdown,
     Cause,
     Due,
@@ -24,6 +25,7 @@ from regrow.model import (
     Handled,
     Header,
     History,
+    Member,
     Message,
     Notice,
     Reason,
@@ -149,6 +151,30 @@ class Store(Protocol):
     def history(self, task_id: str) -> History:
         """What the ledger knows of a task."""
 
+    def beat(self, one: Member) -> float:
+        """A process is alive; return by how many seconds its clock is ahead of the database's."""
+
+    def gone(self, boot: str) -> None:
+        """A process has ended in order."""
+
+    def begin(self, call: Failure, boot: str) -> None:
+        """A worker begins a task: `call` holds all facts of the run but its end."""
+
+    def finish(self, task_id: str, boot: str) -> bool:
+        """A worker has ended a task, in whatever way. False if nobody knew that it had begun it."""
+
+    def fell(self, task_id: str, *, now: datetime) -> None:
+        """A worker died with a task, and Celery itself delivers it again: count it."""
+
+    def begun(self, task_id: str) -> Begun | None:
+        """What is known of a task that was begun and has not ended."""
+
+    def orphans(self, silent_since: datetime, *, limit: int) -> list[Begun]:
+        """Tasks whose worker began them and is gone, or has been silent since then."""
+
+    def forget(self, found: Sequence[Begun], *, now: datetime) -> None:
+        """These orphans are taken in; with them goes who has long been silent and left nothing behind."""
+
     def claim_messages(
         self, now: datetime, *, limit: int, lease: timedelta, audiences: Sequence[Audience] = tuple(Audience)
     ) -> list[DueMessage]:
@@ -243,6 +269,9 @@ class Ledger(Protocol):
 
     def alerts(self, *, closed: bool = False, limit: int = 100) -> list[Alert]:
         """The open alerts, or the closed ones; newest first."""
+
+    def members(self) -> list[Member]:
+        """Everybody who has given a sign of life and not said good-bye; the latest first."""
 
     def inbox(self, user_id: str, *, unread: bool = False, limit: int = 100) -> list[Notice]:
         """A user's messages, newest first; `unread`: only those not read."""

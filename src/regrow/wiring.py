@@ -20,14 +20,17 @@ from regrow.oversight import ALERTS, Oversight
 if TYPE_CHECKING:
     from celery import Celery
 
-    from regrow.adapters.celery.door import Door
-    from regrow.adapters.celery.install import Installation
+    from regrow.adapters.celery.install import Doors, Installation, Sign
+    from regrow.adapters.spool import Spool
     from regrow.ports import Channel, Classifier, Ledger, Projection, Source, Store, Strategy, Words
 
 log = logging.getLogger("regrow")
 
 #: A file of settings counts when it has not changed for so long: an editor may leave it empty for a moment.
 SETTLED_SECONDS = 0.5
+
+#: A worker and a dispatcher give a ledger's server so long to answer; whoever is at the keyboard waits as he likes.
+PATIENCE_SECONDS = 10.0
 
 #: Names of the channels that Regrow brings.
 BUILT_IN_CHANNELS = ("admin_log", ALERTS, "user_log", "inbox")
@@ -83,7 +86,8 @@ def install(
             not what it must be.
         RuleError: A pattern cannot be used.
     """
-    from regrow.adapters.celery.door import Door
+    from functools import partial
+
     from regrow.adapters.celery.install import Installation
 
     if hasattr(app, "regrow"):
@@ -93,22 +97,46 @@ def install(
     _check(plugins)
     live = Live(app, patterns)
 
-    def open_door() -> Door:
-        # Loaded before the pool forks: its children share it.
-        live.classifier.load()
-        try:
-            live().store.history("")
-        except LedgerError as error:  # it may come back: each failure tries it again
-            log.error("regrow: until this is mended no failure is recorded: %s", error)
-        return Door(live, limit=live.settings.envelope_limit_bytes)
-
     def dispatch(alive: Callable[[], bool]) -> int:
         return run_dispatcher(app, load_settings(app), alive=alive)
 
-    installation = Installation(app, settings, plugins, live, open_door, dispatch, dispatcher)
+    installation = Installation(app, settings, plugins, live, partial(open_doors, live), dispatch, dispatcher)
     app.regrow = installation
     installation.connect()
     return installation
+
+
+def open_doors(live: Live, sign: Sign) -> Doors:
+    """All that stands in a worker that starts.
+
+    Raises:
+        SettingsError: The settings are wrong.
+    """
+    from regrow.adapters.celery.caretaker import Caretaker
+    from regrow.adapters.celery.door import Door
+    from regrow.adapters.celery.install import Doors
+    from regrow.adapters.celery.net import Net
+    from regrow.adapters.celery.parent import Parent
+
+    # Loaded before the pool forks: its children share it.
+    live.classifier.load()
+    settings = live.settings
+    try:
+        live().store.history("")
+    except LedgerError as error:  # it may come back: each failure tries it again
+        log.error("regrow: until this is mended failures wait in the folder %s: %s", settings.spool_dir, error)
+    spool, limit = open_spool(settings), settings.envelope_limit_bytes
+    door = Door(live, limit=limit, spool=spool, boot=sign.boot, track=settings.track_starts)
+    caretaker = Caretaker(live, spool, sign)
+    net = Net(clock, door.wishes, caretaker, limit=limit)
+    return Doors(door, Parent(live, door.wishes, net, caretaker, boot=sign.boot, limit=limit), caretaker)
+
+
+def open_spool(settings: Settings) -> Spool:
+    """What waits on this machine's disk."""
+    from regrow.adapters.spool import Spool
+
+    return Spool(Path(settings.spool_dir), limit_bytes=settings.spool_limit_bytes)
 
 
 def _check(plugins: Plugins) -> None:
@@ -245,7 +273,7 @@ def connect(app: Celery, settings: Settings, *, classify: Classifier | None = No
     installed = getattr(app, "regrow", None)
     plugins: Plugins = installed.plugins if installed is not None else Plugins()
     lease, channel = (timedelta(seconds=one) for one in (settings.lease_seconds, settings.channel_timeout_seconds))
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, patience_seconds=PATIENCE_SECONDS)
     store = SqlStore(database)
     return Oversight(
         store=store,
@@ -309,7 +337,8 @@ def run_dispatcher(app: Celery, settings: Settings, *, alive: Callable[[], bool]
     """Run a dispatcher until SIGTERM; return the exit code."""
     from regrow.adapters.celery.loop import run
 
-    return run(Live(app, database_url=settings.database_url), tick_seconds=settings.tick_seconds, alive=alive)
+    live = Live(app, database_url=settings.database_url)
+    return run(live, tick_seconds=settings.tick_seconds, alive=alive, spool=open_spool(settings))
 
 
 def open_ledger(settings: Settings) -> Ledger:

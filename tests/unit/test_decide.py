@@ -179,11 +179,12 @@ def test_jitter_bounds(luck: float, jitter: float, attempt: int) -> None:
         (a_due(), Action.HOLD, Reason.FELL_SILENT),
         (a_due(idempotent=True, deaths=1), Action.RETRY, Reason.CAN_HEAL),
         (a_due(idempotent=True, deaths=2), Action.RETRY, Reason.CAN_HEAL),
-        (a_due(idempotent=True, deaths=3), Action.GIVE_UP, Reason.FELL_SILENT),
+        (a_due(idempotent=True, deaths=3), Action.RETRY, Reason.CAN_HEAL),
+        (a_due(idempotent=True, deaths=4), Action.GIVE_UP, Reason.POISON),
     ],
 )
 def test_rescue(due: Due, action: Action, reason: Reason) -> None:
-    """Unbegun: sent again for ever. Begun: held, or if it is idempotent sent again until it has died three times."""
+    """Unbegun: sent again for ever. Begun: held, or if it is idempotent begun again three times."""
     assert decide.rescue(due) == Decision(action, reason)
 
 

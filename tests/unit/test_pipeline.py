@@ -195,10 +195,10 @@ def test_signs_of_life_keep_a_long_run_alone(bench: Bench) -> None:
 
 
 def test_a_dead_idempotent_attempt_runs_again_three_times_at_most(bench: Bench) -> None:
-    """Three deaths make poison: given up, told once, closed by order, and by `end` if no worker takes the order."""
+    """Three rescues are enough; one more death is poison: given up, told once, closed by order, and by `end` if no worker takes the order."""
     bench.regrow.handle([a_failure(options=IDEMPOTENT)])
     bench.after(30)
-    for deaths in (1, 2):
+    for deaths in (1, 2, 3):
         due = bench.dispatcher.sent[-1]
         assert bench.begin(due, idempotent=True)
         assert bench.after(60) == Tick(sent=1, rescued=1)

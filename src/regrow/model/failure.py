@@ -54,11 +54,14 @@ class TaskOptions:
         retry: False: never retry on Regrow's own account.
         idempotent: True: running twice does no harm, so an attempt whose end nobody saw may run again.
         park: False: let Celery mark the task FAILED at once (errbacks fire, chords fail); a retry still follows.
+        track: True: the ledger notes each beginning of the task, so that a task whose whole worker dies is found;
+            None: as the settings say.
     """
 
     retry: bool = True
     idempotent: bool = False
     park: bool = True
+    track: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,10 @@ class Failure:
         expires_at: The task's own expiry: no retry is worth anything after it.
         user_id: The end user whom the task served, '' where unknown.
         scanned: True if no door saw it: a scan found it in the records of a `Source`.
+        key: Names this one failed run, where the same facts may come in twice (from a spool, say); '' elsewhere.
+        died: True if the process that ran it was lost with it, or killed: nobody knows how far it came.
+        parked: True if Celery waits for the task's end already, although the ledger did not know it.
+        final: The value of a `Reason` for which it is never retried whatever the verdict is, '' if there is none.
     """
 
     task_id: str
@@ -106,6 +113,10 @@ class Failure:
     expires_at: datetime | None = None
     user_id: str = ""
     scanned: bool = False
+    key: str = ""
+    died: bool = False
+    parked: bool = False
+    final: str = ""
 
     @property
     def task_type(self) -> str:

@@ -102,6 +102,10 @@ class Reason(StrEnum):
     DISMISSED = "dismissed"  # a person said: leave it
     BY_HAND = "by_hand"  # a person wants it retried
     FELL_SILENT = "fell_silent"  # a retry started and was never heard of again
+    POISON = "poison"  # it was begun again and again, and its worker died each time
+    REJECTED = "rejected"  # the task itself rejected its message
+    NOT_RUN = "not_run"  # no worker could run it: nobody knows the task, or nobody can read its message
+    EXPIRED = "expired"  # it expired before a worker took it
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,9 @@ class History:
         parked: True if the ledger holds the task, so that Celery has not marked it FAILED.
         token: Token of the attempt that is on its way, if any.
         since: When the task's first run failed.
+        deaths: How often its worker died in the last hours that count (`decide.DEATH_WINDOW`).
+        deaths_since: When the first of those was.
+        seen: True if this very run is recorded already, by its `Failure.key`.
     """
 
     failure: int | None = None
@@ -158,6 +165,9 @@ class History:
     parked: bool = False
     token: str | None = None
     since: datetime | None = field(default=None, compare=False)
+    deaths: int = field(default=0, compare=False)
+    deaths_since: datetime | None = field(default=None, compare=False)
+    seen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

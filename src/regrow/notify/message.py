@@ -104,7 +104,7 @@ def _body(
     if decision.action is Action.HAND_OVER and verdict.category.audience is Audience.USER:
         lines.append(_("The end user must change the request, but nobody knows who that is, so this comes to you."))
     lines.append(todo)
-    if failure.envelope is not None and decision.reason is not Reason.WOULD_EXPIRE:
+    if failure.envelope is not None and decision.reason not in (Reason.WOULD_EXPIRE, Reason.EXPIRED):
         lines.append(_how_to_retry(failure.task_id, decision, _))
     lines.append(_more(failure.task_id, _))
     return lines
@@ -126,11 +126,20 @@ def _how_to_retry(task_id: str, decision: Decision, _: Words) -> str:
     task_id = quote(task_id)
     if decision.reason is Reason.WORK_MAY_BE_DONE:
         return _check_first(task_id, _)
+    if decision.reason is Reason.POISON:
+        return _poison(task_id, _)
     if decision.action is Action.HOLD:
         return _("Run it again: regrow retry {task_id}; leave it: regrow dismiss {task_id}").format(task_id=task_id)
     if decision.reason is Reason.RETRIES_USED_UP:
         return _("When that is done, run it again: regrow retry {task_id} --force").format(task_id=task_id)
     return _("When that is done, run it again: regrow retry {task_id}").format(task_id=task_id)
+
+
+def _poison(task_id: str, _: Words) -> str:
+    return _(
+        "Find out what in it kills the worker (memory, a C library, a time limit); then run it again: "
+        "regrow retry {task_id} --force"
+    ).format(task_id=task_id)
 
 
 def _check_first(task_id: str, _: Words) -> str:
@@ -149,12 +158,13 @@ def compose_silent(due: Due, reason: Reason, _: Words) -> Message:
         Reason.FELL_SILENT: _("its retry fell silent"),
         Reason.CANNOT_BE_SENT: _("it cannot be sent again"),
         Reason.ALREADY_FAILED: _("Celery has ended it as failed"),
+        Reason.POISON: _("it kills its worker"),
     }
     lines = [
         _("Task: {task} ({category})").format(task=due.task_name, category=phrase.name(due.category, _)),
         phrase.explain(reason, _),
     ]
-    if due.deaths > 1:
+    if due.deaths > 1 and reason is not Reason.POISON:
         lines.append(
             _("{n} retries ended in that way: does something in the task kill the worker?").format(n=due.deaths)
         )
@@ -181,6 +191,8 @@ def _todo(due: Due, reason: Reason, _: Words) -> str:
         return _(
             "When that is put right, run it again: regrow retry {task_id}; or leave it: regrow dismiss {task_id}"
         ).format(task_id=task_id)
+    if reason is Reason.POISON:
+        return _poison(task_id, _)
     if reason is Reason.ALREADY_FAILED:
         return _("If its work is still needed, run it again: regrow retry {task_id}").format(task_id=task_id)
     return _check_first(task_id, _)

@@ -36,6 +36,10 @@ def explain(reason: str, _: Words) -> str:
         Reason.DISMISSED: _("A person dismissed it."),
         Reason.BY_HAND: _("A person has ordered a retry."),
         Reason.FELL_SILENT: _("A retry began and was never heard of again; its work may be done already."),
+        Reason.POISON: _("It was begun again and again, and its worker died each time; it is not begun again."),
+        Reason.REJECTED: _("The task itself has rejected its message."),
+        Reason.NOT_RUN: _("No worker could run it; its message is gone from the queue."),
+        Reason.EXPIRED: _("It had expired before a worker took it."),
     }
     return sentences.get(reason, reason)
 

@@ -6,7 +6,8 @@ The life of a call, as `Door.call` sees it:
 2. An order to fail raises the stored error, and Celery ends task, chain and chord as it always does.
 3. The task runs. What Celery itself does with Retry, Ignore and Reject, native retries first of all, is left alone.
 4. It fails for good: the ledger takes it, and `Retry` is raised without a message being sent, so that Celery keeps the
-   task's chord, chain and waiters open. If the ledger does not take it, the task fails as it would have without us.
+   task's chord, chain and waiters open. If the ledger does not take it, the facts go to the spool, and the task fails
+   as it would have without us.
 5. Celery has stored the end (`task_postrun`): the ledger learns it. Not earlier, or a kill in between would lose it.
 """
 
@@ -29,9 +30,11 @@ from celery.exceptions import Ignore, Reject, Retry
 from regrow.adapters.celery import facts
 from regrow.adapters.celery.envelope import read_header
 from regrow.adapters.celery.keepalive import KeepAlive
-from regrow.decide import LONGEST_LEASE
+from regrow.adapters.spool import Spool
+from regrow.capture.clean import display
+from regrow.decide import DEATH_LIMIT, LONGEST_LEASE
 from regrow.errors import LedgerError
-from regrow.model import Action, Handled, Header, State, TaskOptions
+from regrow.model import Action, Begun, Failure, Handled, Header, Reason, State, TaskOptions
 from regrow.pipeline import Regrow
 
 log = logging.getLogger("regrow")
@@ -56,6 +59,7 @@ class Visit:
         seen: Its failure has been looked at, so the one that Celery stores is no news.
         replaced: The task's own code raised Ignore: it has replaced itself, or stored its end by itself.
         stored: Celery has stored its success.
+        tracked: The start ledger knows that it has begun.
     """
 
     def __init__(self, header: Header | None, wishes: TaskOptions) -> None:
@@ -68,6 +72,7 @@ class Visit:
         self.seen = False
         self.replaced = False
         self.stored = False
+        self.tracked = False
 
 
 class Door:
@@ -76,11 +81,17 @@ class Door:
     Args:
         live: Gives the pipeline, with the settings as they are now.
         limit: Largest call that is kept, in bytes.
+        spool: Where facts wait while the ledger is away.
+        boot: Names this start of the worker.
+        track: True if the start ledger is to know every task that begins, unless its owner says otherwise.
     """
 
-    def __init__(self, live: Callable[[], Regrow], *, limit: int) -> None:
+    def __init__(self, live: Callable[[], Regrow], *, limit: int, spool: Spool, boot: str, track: bool = False) -> None:
         self._live = live
         self._limit = limit
+        self._spool = spool
+        self._boot = boot
+        self._track = track
         regrow = live()
         self._alive = KeepAlive(regrow.renew, regrow.lease.run.total_seconds() / 3)
         self._wishes: dict[str, TaskOptions | None] = {}
@@ -95,9 +106,7 @@ class Door:
         """Wrap every task that is not wrapped yet; return those."""
         hung = []
         for task in app.tasks.values():
-            if task.name not in self._wishes:
-                self._wishes[task.name] = facts.options(task)
-            wishes = self._wishes[task.name]
+            wishes = self.wishes(task)
             if wishes is None or task.name.startswith("celery.") or "regrow_door" in vars(type(task)):
                 continue
             self._wrap(type(task))
@@ -123,6 +132,12 @@ class Door:
         kind.__call__ = through_door
         kind.regrow_door = True
 
+    def wishes(self, task: Task) -> TaskOptions | None:
+        """What a task's owner said; None if Regrow is to leave it alone."""
+        if task.name not in self._wishes:
+            self._wishes[task.name] = facts.options(task)
+        return self._wishes[task.name]
+
     def leaves_alone(self, task: Task) -> bool:
         """True if the task's owner said `regrow=False`."""
         return task.name in self._wishes and self._wishes[task.name] is None
@@ -138,6 +153,8 @@ class Door:
         visit.entered = True
         self._enter(task, request, visit)
         visit.call = _snapshot(args, kwargs)
+        if visit.header is None and (self._track if visit.wishes.track is None else visit.wishes.track):
+            self._begin(task, request, visit)
         try:
             return run(*args, **kwargs)
         except Retry as retry:
@@ -159,12 +176,13 @@ class Door:
 
         Raises:
             Ignore: This copy is stale.
+            WorkerLostError: Its workers have died with it too often.
         """
         if visit.header is None:
             redelivered = (request.delivery_info or {}).get("redelivered")
             # A task that replaced another one goes on under its id, and has not run.
-            if redelivered and not visit.wishes.idempotent and not request.replaced_task_nesting:
-                self._refuse_redelivered(task, request)
+            if redelivered and not request.replaced_task_nesting:
+                self._refuse_redelivered(task, request, visit)
             return
         if not self._may_start(task, request, visit.header, visit.wishes):
             log.info("regrow dropped a stale copy of task %s[%s]", task.name, request.id)
@@ -183,17 +201,44 @@ class Door:
             log.error("regrow cannot start a retry of task %s[%s]: %s", task.name, request.id, error)
             return False
 
-    def _refuse_redelivered(self, task: Task, request: Context) -> None:
+    def _refuse_redelivered(self, task: Task, request: Context, visit: Visit) -> None:
         try:
             history = self._regrow.history(str(request.id))
+            before = self._regrow.store.begun(str(request.id))
+            acting = self._regrow.policies.acting
         except Exception as error:
             log.error("regrow cannot check a redelivered copy of task %s[%s]: %s", task.name, request.id, error)
             return
+        visit.tracked = before is not None
+        if before is not None and acting:
+            self._refuse_begun(task, request, visit, before)
+        if visit.wishes.idempotent and not history.parked:
+            return
         # What has ended in FAILURE may have been sent again by a person; Celery then does as it always does.
         ours = history.parked or history.state.live or history.state is State.RECOVERED
-        if history.failure is not None and ours and (history.parked or self._regrow.policies.acting):
+        if history.failure is not None and ours and (history.parked or acting):
             log.info("regrow dropped a redelivered copy of task %s[%s]: it has run", task.name, request.id)
             raise Ignore("a redelivered copy of a task that has run")
+
+    def _refuse_begun(self, task: Task, request: Context, visit: Visit, before: Begun) -> None:
+        if before.boot:
+            # It still runs, and its broker has lost patience; or its worker is dead, and a dispatcher will find that.
+            log.info("regrow dropped a redelivered copy of task %s[%s]: it was begun before", task.name, request.id)
+            raise Ignore("a redelivered copy of a task that was begun before")
+        if before.deaths > DEATH_LIMIT:
+            error = facts.poison(before.deaths)
+            self._failed(task, request, visit, error, parkable=False, final=Reason.POISON)
+            raise error
+
+    def _begin(self, task: Task, request: Context, visit: Visit) -> None:
+        try:
+            call = facts.failure(
+                task, request, None, visit.wishes, now=self._regrow.clock(), limit=self._limit, call=visit.call
+            )
+            self._regrow.store.begin(call, self._boot)
+            visit.tracked = True
+        except Exception as error:
+            log.error("regrow cannot note that task %s[%s] begins: %s", task.name, request.id, error)
 
     def _wait_for(self, visit: Visit, retry: Retry) -> None:
         """A native retry of one of our retries is on its way: its lease must outlast the countdown."""
@@ -216,9 +261,11 @@ class Door:
         *,
         work_done: bool = False,
         parkable: bool = True,
+        final: str = "",
     ) -> Exception | None:
         """Record a failure; return what to raise instead of it, None to let it pass. Never raises itself."""
         visit.seen = True
+        failure = None
         try:
             if visit.header is None and facts.is_expected(task, error):
                 return None
@@ -227,13 +274,12 @@ class Door:
                 request,
                 error,
                 visit.wishes,
-                header=visit.header,
                 now=self._regrow.clock(),
                 limit=self._limit,
+                header=visit.header,
                 call=visit.call,
-                work_done=work_done,
             )
-            failure = failure if parkable else replace(failure, parkable=False)
+            failure = replace(failure, parkable=parkable and not work_done, work_done=work_done, final=final)
             visit.handled = self._regrow.handle([failure])[0]
             return self._ending(task, request, visit.handled, error)
         except Exception as problem:
@@ -244,7 +290,22 @@ class Door:
                 problem,
                 exc_info=not isinstance(problem, LedgerError),  # which says all there is to say
             )
+            if failure is not None:
+                self._keep(failure)
             return None
+
+    def _keep(self, failure: Failure) -> None:
+        """The ledger has not taken a failure: let its facts wait on disk. Celery is about to end the task."""
+        try:
+            self._spool.put(replace(failure, parkable=False))
+        except Exception as problem:
+            log.critical(
+                "regrow has lost the facts of a failure of task %s[%s], %s: %s",
+                failure.task_name,
+                failure.task_id,
+                display(failure.causes[0]),
+                problem,
+            )
 
     def _ending(self, task: Task, request: Context, handled: Handled, error: Exception) -> Exception | None:
         history, decision = handled.history, handled.decision
@@ -286,10 +347,19 @@ class Door:
     def _over(self, task: Task, request: Context, visit: Visit, state: str, result: object) -> None:
         if visit.alive and visit.header is not None:
             self._alive.remove(visit.header)
-        try:
-            self._settle(task, request, visit, state, result)
-        except Exception as error:
-            log.error("regrow cannot record the end of task %s[%s]: %s", task.name, request.id, error)
+        for settle in (self._settle, self._finish):
+            try:
+                settle(task, request, visit, state, result)
+            except Exception as error:
+                log.error("regrow cannot record the end of task %s[%s]: %s", task.name, request.id, error)
+
+    def _finish(self, task: Task, request: Context, visit: Visit, state: str, result: object) -> None:
+        """Take a task off the start ledger; were it not there, it was taken for dead while it ran."""
+        if not visit.tracked or self._regrow.store.finish(str(request.id), self._boot) or state != states.SUCCESS:
+            return
+        history = self._regrow.history(str(request.id))
+        if history.failure is not None and self._regrow.recovered(history.failure):
+            log.info("task %s[%s] was taken for dead, and has succeeded", task.name, request.id)
 
     def _unmet(self, task: Task, request: Context) -> Visit | None:
         """The visit of a call that failed before it came to the door, in the task's own `before_start`."""

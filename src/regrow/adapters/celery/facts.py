@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from billiard.exceptions import WorkerLostError
 from celery import Task
 from celery.app.task import Context
 
@@ -42,8 +43,8 @@ def options(task: Task) -> TaskOptions | None:
     )
     if wrong:
         log.error(
-            "task %s: regrow=%r is not understood; it takes False, or a dict of 'retry', 'idempotent' and 'park' with "
-            "True or False. Until that is mended the task is not retried.",
+            "task %s: regrow=%r is not understood; it takes False, or a dict of 'retry', 'idempotent', 'park' and "
+            "'track' with True or False. Until that is mended the task is not retried.",
             task.name,
             given,
         )
@@ -59,30 +60,30 @@ def is_expected(task: Task, error: BaseException) -> bool:
 def failure(
     task: Task,
     request: Context,
-    error: BaseException,
+    error: BaseException | None,
     wishes: TaskOptions,
     *,
-    header: Header | None,
     now: datetime,
     limit: int,
+    header: Header | None = None,
     call: tuple[Any, Any] | None = None,
-    work_done: bool = False,
+    trace: str = "",
 ) -> Failure:
     """What happened, from the running task and the exception that ended it.
 
     Args:
         task: The task.
         request: Its request.
-        error: The exception.
+        error: The exception; None if the task has only begun.
         wishes: The task owner's options.
-        header: Our header on the message, if Regrow sent it.
         now: When it failed.
         limit: Largest call that is kept, in bytes.
+        header: Our header on the message, if Regrow sent it.
         call: The arguments as they came, if the task may have changed its own.
-        work_done: True if the task's own code had ended.
+        trace: The formatted traceback, where the exception itself has lost its own.
     """
-    causes = capture.causes_from_exception(error)
-    text = _traceback(error)
+    causes = capture.causes_from_exception(error) if error is not None else ()
+    text = shortened(trace) if trace or error is None else _traceback(error)
     headers = request.headers if isinstance(request.headers, Mapping) else {}
     expires = request.expires or (header.expires if header else "")
     return Failure(
@@ -93,26 +94,36 @@ def failure(
         traceback=text,
         attempt=header.attempt if header else 1,
         token=header.token if header else None,
-        fingerprint=capture.fingerprint(causes, text),
+        fingerprint=capture.fingerprint(causes, text) if causes else "",
         worker=str(request.hostname or ""),
         queue=str((request.delivery_info or {}).get("routing_key") or ""),
         options=wishes,
         envelope=envelope.keep(task, request, limit=limit, call=call, expires=expires),
-        error=_stored(task, error),
-        expected=is_expected(task, error),
-        work_done=work_done,
-        parkable=not work_done,
+        error=_stored(task, error) if error is not None else "{}",
+        expected=error is not None and is_expected(task, error),
+        parkable=True,
         expires_at=_expiry(expires),
         user_id=str(headers.get(USER_HEADER) or ""),
     )
 
 
+def poison(deaths: int) -> Exception:
+    """The error of a task that is not begun again, because its workers died with it."""
+    error: Exception = WorkerLostError(f"{deaths} workers died while they ran this task; it is not begun again")
+    return error
+
+
 def _traceback(error: BaseException) -> str:
     """The formatted traceback; the middle of a very long one is left out."""
     try:
-        text = clean("".join(traceback.format_exception(error)), 50 * TRACEBACK_LIMIT)
+        return shortened("".join(traceback.format_exception(error)))
     except Exception as broken:  # a hostile __str__ or __cause__ must not cost the record
         return f"(the traceback cannot be formatted: {type(broken).__name__})"
+
+
+def shortened(text: str) -> str:
+    """A traceback without the middle, if it is a very long one."""
+    text = clean(text, 50 * TRACEBACK_LIMIT)
     if len(text) <= TRACEBACK_LIMIT:
         return text
     half = TRACEBACK_LIMIT // 2

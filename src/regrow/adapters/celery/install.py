@@ -17,19 +17,67 @@ from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic, sleep
 from typing import Any
+from uuid import uuid4
 
 from billiard import Process
 from celery import Celery, signals
 from celery.app.trace import build_tracer
 
+from regrow.adapters.celery.caretaker import Caretaker
 from regrow.adapters.celery.door import Door, ShutDoor
 from regrow.adapters.celery.meter import Meter
+from regrow.adapters.celery.parent import Parent
+from regrow.model import WORKER, Member
 from regrow.oversight import Oversight
+from regrow.ports import Clock
 
 log = logging.getLogger("regrow")
 
 #: Rest before a dispatcher that died is started again.
 RESTART_SECONDS = 5.0
+
+
+#: How long a worker that stops waits for its caretaker: what is in the spool waits for the next one.
+STOP_SECONDS = 5.0
+
+
+class Sign:
+    """Describes a worker, for its signs of life.
+
+    Args:
+        app: The application.
+        worker: Celery's worker.
+        clock: Tells the time.
+    """
+
+    def __init__(self, app: Celery, worker: Any, clock: Clock) -> None:
+        self.boot = uuid4().hex
+        self._app = app
+        self._name = str(getattr(worker, "hostname", "") or socket.gethostname())
+        self._clock = clock
+        self._started_at = clock()
+
+    def __call__(self, skew: float, spooled: int) -> Member:
+        """The worker as it is now."""
+        queues = tuple(sorted(map(str, self._app.amqp.queues.consume_from)))
+        return Member(
+            self.boot, WORKER, self._name, os.getpid(), self._started_at, self._clock(), queues, skew, spooled
+        )
+
+
+@dataclass
+class Doors:
+    """All that stands in one worker.
+
+    Args:
+        door: Before its tasks.
+        parent: Behind its pool; None in a worker in which Regrow is not active.
+        caretaker: Does what the main process must not wait for.
+    """
+
+    door: Door
+    parent: Parent | None = None
+    caretaker: Caretaker | None = None
 
 
 @dataclass
@@ -41,7 +89,7 @@ class Installation:
         settings: What was given to `install`, stronger than the environment.
         plugins: What else was given to `install`; `wiring` knows what it is.
         pipeline: Gives the pipeline of this process, with the settings as they are now.
-        open_door: Reads the settings and connects; called when a worker starts.
+        open_doors: Reads the settings and connects; called when a worker starts, with what describes it.
         run_dispatcher: Runs a dispatcher until told to stop, given a function that says whether to go on.
         dispatcher: True if each worker starts a dispatcher of its own.
     """
@@ -50,10 +98,10 @@ class Installation:
     settings: Mapping[str, Any]
     plugins: Any
     pipeline: Callable[[], Oversight]
-    open_door: Callable[[], Door]
+    open_doors: Callable[[Sign], Doors]
     run_dispatcher: Callable[[Callable[[], bool]], int]
     dispatcher: bool = False
-    door: Door | None = None
+    doors: Doors | None = None
     meter: Meter | None = None
     _keeper: Process | None = None
 
@@ -76,30 +124,34 @@ class Installation:
         if sender is not None and sender.app is not self.app:
             return
         try:
-            self.door = self.open_door()
+            self.doors = self.open_doors(Sign(self.app, sender, self.pipeline().clock))
             self.meter = Meter(self._counted, self.pipeline().clock)
         except Exception as error:
             # The user's worker must start all the same: its tasks end as they would without Regrow.
             log.critical("regrow is NOT active in this worker: %s", error)
-            self.door = ShutDoor()
+            self.doors = Doors(ShutDoor())
+        if self.doors.parent is not None:
+            self.doors.parent.net.spread()
         self._hang()
 
     def _hang(self, **_: Any) -> None:
-        if self.door is None:
+        if self.doors is None:
             return
-        for task in self.door.hang(self.app):
+        for task in self.doors.door.hang(self.app):
             if "__trace__" in vars(task):  # it has a tracer, made before the door was hung
                 task.__trace__ = build_tracer(task.name, task, self.app.loader, app=self.app)
+        if self.doors.parent is not None:
+            self.doors.parent.hang(self.app)
 
     def _task_success(self, sender: Any = None, **_: Any) -> None:
-        if self.door is not None and sender is not None:
-            self.door.stored(sender.request)
+        if self.doors is not None and sender is not None:
+            self.doors.door.stored(sender.request)
 
     def _task_postrun(self, task: Any = None, state: Any = None, retval: Any = None, **_: Any) -> None:
-        if self.door is None or task is None or task.request.called_directly or task.request.is_eager:
+        if self.doors is None or task is None or task.request.called_directly or task.request.is_eager:
             return
-        failed = self.door.ended(task, task.request, str(state), retval)
-        if self.meter is not None and not self.door.leaves_alone(task):
+        failed = self.doors.door.ended(task, task.request, str(state), retval)
+        if self.meter is not None and not self.doors.door.leaves_alone(task):
             self.meter.count(failed=failed)
 
     def _child_shutdown(self, **_: Any) -> None:
@@ -113,11 +165,15 @@ class Installation:
 
     def _worker_set_up(self, instance: Any = None, **_: Any) -> None:
         if instance is not None and instance.app is self.app:
+            self._hang()  # before the consumer makes its strategies, which hold the tasks' requests
             self._start_keeper()
 
-    def _worker_ready(self, **_: Any) -> None:
+    def _worker_ready(self, sender: Any = None, **_: Any) -> None:
         self._hang()
         self._start_keeper()  # a worker that was not started from the command line is never set up
+        if self.doors is not None and self.doors.parent is not None and self.doors.caretaker is not None:
+            self.doors.parent.net.hook(sender)
+            self.doors.caretaker.start()  # not earlier: the pool is forked by now
 
     def _start_keeper(self) -> None:
         """Fork the process that keeps a dispatcher running.
@@ -125,7 +181,12 @@ class Installation:
         Before the worker has threads and connections: what a child inherits of those is broken in it, SQLite's first
         of all. For the same reason the keeper starts a dispatcher that has died anew, and not the worker.
         """
-        if not self.dispatcher or self._keeper is not None or isinstance(self.door, ShutDoor | None):
+        if (
+            not self.dispatcher
+            or self._keeper is not None
+            or self.doors is None
+            or isinstance(self.doors.door, ShutDoor)
+        ):
             return
         self._keeper = Process(target=self._keep_running, name="regrow-keeper", args=(os.getpid(),))
         self._keeper.start()
@@ -163,4 +224,6 @@ class Installation:
 
     def _worker_shutdown(self, **_: Any) -> None:
         self._child_shutdown()
+        if self.doors is not None and self.doors.caretaker is not None:
+            self.doors.caretaker.stop(STOP_SECONDS)
         self._stop_keeper()

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from queue import Empty, SimpleQueue
 from time import monotonic
+from uuid import uuid4
 
+from regrow.adapters.spool import Spool
 from regrow.errors import LedgerError
-from regrow.model import Tick
+from regrow.model import DISPATCHER, Member, Tick
 from regrow.oversight import Oversight
 
 log = logging.getLogger("regrow")
@@ -46,13 +50,20 @@ class Stop:
             self._told.get(timeout=seconds)
 
 
-def run(live: Callable[[], Oversight], *, tick_seconds: float, alive: Callable[[], bool] = lambda: True) -> int:
+def run(
+    live: Callable[[], Oversight],
+    *,
+    tick_seconds: float,
+    alive: Callable[[], bool] = lambda: True,
+    spool: Spool | None = None,
+) -> int:
     """Act until SIGTERM or SIGINT; the batch in hand is finished first.
 
     Args:
         live: Gives the pipeline, with the settings as they are now.
         tick_seconds: Rest between two looks when nothing more is due.
         alive: Asked once a tick; False ends the loop (a worker's child ends with its worker).
+        spool: What waits on this machine's disk; it is handed to the ledger.
 
     Returns:
         The exit code, 0.
@@ -62,9 +73,13 @@ def run(live: Callable[[], Oversight], *, tick_seconds: float, alive: Callable[[
         signal.signal(number, lambda *_: stop.set())
     log.info("regrow dispatcher %d started", os.getpid())
     rest, watch_at = FIRST_REST_SECONDS, 0.0
+    pulse = Pulse(spool)
     while not stop.is_set and alive():
         try:
             regrow = live()
+            if spool is not None and spool.waiting():
+                spool.replay(regrow.handle)
+            pulse.beat(regrow)
             tick = regrow.act()
             if monotonic() >= watch_at:
                 regrow.watch()
@@ -82,5 +97,42 @@ def run(live: Callable[[], Oversight], *, tick_seconds: float, alive: Callable[[
             log.info("regrow dispatcher: %s", tick)
         if not tick.more:
             stop.wait(tick_seconds)
+    pulse.stop(live)
     log.info("regrow dispatcher %d stopped", os.getpid())
     return 0
+
+
+class Pulse:
+    """A dispatcher's sign of life; with it goes the look for workers that give none.
+
+    Args:
+        spool: What waits on this machine's disk.
+    """
+
+    def __init__(self, spool: Spool | None) -> None:
+        self._spool = spool
+        self._boot = uuid4().hex
+        self._started_at: datetime | None = None
+        self._skew = 0.0
+        self._at = 0.0
+
+    def beat(self, regrow: Oversight) -> None:
+        """Give a sign of life if it is time for one."""
+        if monotonic() < self._at:
+            return
+        now = regrow.clock()
+        self._started_at = self._started_at or now
+        size = self._spool.size() if self._spool is not None else 0
+        one = Member(
+            self._boot, DISPATCHER, socket.gethostname(), os.getpid(), self._started_at, now, (), self._skew, size
+        )
+        self._skew = regrow.store.beat(one)
+        regrow.find_orphans()
+        self._at = monotonic() + regrow.lease.run.total_seconds() / 3
+
+    def stop(self, live: Callable[[], Oversight]) -> None:
+        """Say good-bye."""
+        try:
+            live().store.gone(self._boot)
+        except Exception as error:  # then its silence tells
+            log.warning("regrow cannot say that this dispatcher stops: %s", error)

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from regrow import decide
 from regrow.model import Action, Audience, Due, Handled, Message, State, Verdict
 
 #: A signature with a chain of 200 steps is 42 kB, 5 kB compressed; a plain one is 0.8 kB (measured).
@@ -32,7 +33,6 @@ def failure_row(one: Handled) -> dict[str, object]:
         "idempotent": one.failure.options.idempotent,
         "queue": one.failure.queue,
         "user_id": one.failure.user_id,
-        "deaths": 0,
         "scanned": one.failure.scanned,
         "revision": 1,
         "project_at": AT_ONCE,
@@ -48,7 +48,9 @@ def advanced_row(one: Handled) -> dict[str, object]:
 def _progress(one: Handled) -> dict[str, object]:
     failure, decision = one.failure, one.decision
     state = decision.action.state
-    waits = state is State.SCHEDULED or (one.history.parked and state in (State.HANDED_OVER, State.EXHAUSTED))
+    open_task = one.history.parked or failure.parked
+    waits = state is State.SCHEDULED or (open_task and state in (State.HANDED_OVER, State.EXHAUSTED))
+    deaths, since = decide.deaths(failure, one.history)
     return {
         "state": state,
         "category": one.verdict.category.key,
@@ -56,8 +58,10 @@ def _progress(one: Handled) -> dict[str, object]:
         "fingerprint": failure.fingerprint,
         "attempts": one.attempt,
         "rescues": 0,
+        "deaths": deaths,
+        "deaths_since": since,
         # A parked task that is over stays marked until Celery has ended it (`Store.closed`).
-        "parked": decision.park or (one.history.parked and waits and state is not State.SCHEDULED),
+        "parked": decision.park or (open_task and waits and state is not State.SCHEDULED),
         "due_at": decision.due_at if waits else None,
         "token": None,
         "manual": False,
@@ -90,6 +94,7 @@ def attempt_row(one: Handled) -> dict[str, object]:
         "decided_at": one.decided_at or one.failure.failed_at,
         "told": one.told,
         "trouble": one.trouble,
+        "key": one.failure.key or None,
     }
 
 
@@ -100,10 +105,19 @@ def verdict_text(verdict: Verdict) -> str:
 
 def envelope_row(one: Handled) -> dict[str, object]:
     """The row that keeps the call."""
-    body = (one.failure.envelope or "").encode("utf-8", "surrogatepass")
-    if len(body) > COMPRESS_ABOVE_BYTES:
-        return {"failure_id": one.id, "coding": "json+zlib", "body": zlib.compress(body)}
-    return {"failure_id": one.id, "coding": "json", "body": body}
+    kind, body = packed(one.failure.envelope or "")
+    return {"failure_id": one.id, "coding": kind, "body": body}
+
+
+def packed(text: str) -> tuple[str, bytes]:
+    """Text as it is kept, and how it is coded."""
+    body = text.encode("utf-8", "surrogatepass")
+    return ("json+zlib", zlib.compress(body)) if len(body) > COMPRESS_ABOVE_BYTES else ("json", body)
+
+
+def unpacked(coding: str, body: bytes) -> str:
+    """Text from what is kept of it."""
+    return (zlib.decompress(body) if coding == "json+zlib" else body).decode("utf-8", "surrogatepass")
 
 
 def message_row(failure: int | None, message: Message, now: datetime) -> dict[str, object]:
@@ -128,13 +142,11 @@ def message(text: str) -> Message:
     return Message(**{**known, "audience": Audience(fields["audience"])})
 
 
-def due(row: Row[Any], token: str) -> Due:
+def due(row: Row[Any], token: str, now: datetime) -> Due:
     """A claimed failure from its row as it was before the claim; its counts include the silence found now."""
     silent = row.state == State.DISPATCHED
     started = silent and row.started_retries is not None
-    body: bytes | None = row.body
-    if body is not None and row.coding == "json+zlib":
-        body = zlib.decompress(body)
+    recent = row.deaths_since is not None and row.deaths_since > now - decide.DEATH_WINDOW
     return Due(
         failure=row.id,
         task_id=row.task_id,
@@ -146,9 +158,9 @@ def due(row: Row[Any], token: str) -> Due:
         parked=row.parked,
         started=started,
         rescues=row.rescues + (silent and not started),
-        deaths=row.deaths + (started and row.started_retries != STARTED_BEFORE),
+        deaths=(row.deaths if recent else 0) + (started and row.started_retries != STARTED_BEFORE),
         idempotent=row.idempotent,
-        envelope=None if body is None else body.decode("utf-8", "surrogatepass"),
+        envelope=None if row.body is None else unpacked(row.coding, row.body),
         error=row.error or "{}",
         closing=row.ordered,
         fingerprint=row.fingerprint,

@@ -17,10 +17,15 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
+from regrow.adapters.sql.patience import listen_patiently
 from regrow.errors import LedgerError, NotMigrated, SettingsError
 
 #: How long a writer waits for another before it reports the ledger as locked. A worker's task waits with it.
 BUSY_SECONDS = 5.0
+
+#: A ledger that took so long to fail is not asked again for the second time: whoever fails meanwhile need not wait.
+SLOW_SECONDS = 1.0
+REST_SECONDS = 5.0
 
 #: PostgreSQL's code for a missing table. Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
 UNDEFINED_TABLE = "42P01"
@@ -69,13 +74,16 @@ class Database:
 
     Args:
         url: SQLAlchemy URL, e.g. `sqlite:///regrow.db` or `postgresql+psycopg://user@host/db`.
+        patience_seconds: How long a server may take for one statement before it counts as gone; None: for ever.
 
     Raises:
         SettingsError: The URL is wrong or names a database that Regrow does not support.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, patience_seconds: float | None = None) -> None:
         self.url = _checked(url)
+        self._patience = patience_seconds
+        self._rest_until = 0.0
         self._lock = Lock()
         self._engine: Engine | None = None
         self._pid = os.getpid()
@@ -120,6 +128,9 @@ class Database:
         yield from self._transaction(write=False, durable=False)
 
     def _transaction(self, *, write: bool, durable: bool) -> Iterator[Connection]:
+        began = monotonic()
+        if self._patience is not None and began < self._rest_until:
+            raise LedgerError(f"the ledger at {self._place()} gave no answer a moment ago")
         try:
             with _FORKS.held_off() if self.sqlite else nullcontext(), self.engine.connect() as plain:
                 connection = plain.execution_options(regrow_write=write, regrow_durable=durable)
@@ -128,6 +139,8 @@ class Database:
                 with connection.begin():
                     yield connection
         except SQLAlchemyError as error:
+            if monotonic() - began >= SLOW_SECONDS:
+                self._rest_until = monotonic() + REST_SECONDS
             raise self._explain(error) from error
 
     def _open(self) -> Engine:
@@ -150,10 +163,16 @@ class Database:
                 (f"-c lock_timeout={int(BUSY_SECONDS * 1000)}", *((given,) if isinstance(given, str) else given))
             ),
         }
-        return create_engine(self.url, pool_pre_ping=True, connect_args=options)
+        engine = create_engine(self.url, pool_pre_ping=True, connect_args=options)
+        if self._patience is not None:
+            listen_patiently(engine, self._patience)
+        return engine
+
+    def _place(self) -> str:
+        return self.url.set(query={}).render_as_string(hide_password=True)
 
     def _explain(self, error: SQLAlchemyError) -> LedgerError:
-        place = self.url.set(query={}).render_as_string(hide_password=True)
+        place = self._place()
         cause = getattr(error, "orig", None) or error
         code = getattr(cause, "sqlstate", None)
         text = str(cause).strip()

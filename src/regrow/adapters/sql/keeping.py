@@ -60,7 +60,14 @@ class Keeping:
         kept = select(envelope.c.failure_id).where(envelope.c.failure_id == one).exists()
         statement = update(failure).where(failure.c.id == one, resting, free, kept)
         values: dict[str, Any] = {"state": State.SCHEDULED, "reason": Reason.BY_HAND, "due_at": now, "token": None}
-        values |= {"started_retries": None, "rescues": 0, "deaths": 0, "ended_at": None, "manual": True}
+        values |= {
+            "started_retries": None,
+            "rescues": 0,
+            "deaths": 0,
+            "deaths_since": None,
+            "ended_at": None,
+            "manual": True,
+        }
         return self._by_person(statement.values(**values, **TOUCHED), one, now, Deed.RETRIED, by=by)
 
     def dismiss(self, one: int, *, now: datetime, by: str = "") -> bool:

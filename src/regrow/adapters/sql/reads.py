@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
@@ -9,8 +10,19 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Row, and_, func, or_, select
 
 from regrow.adapters.sql.figures import Counting
-from regrow.adapters.sql.tables import TASK_ID_LIMIT, alert, attempt, envelope, failure, folded, note, notice, outbox
-from regrow.model import Alert, AttemptRecord, Balance, Deed, Note, Notice, Record, State
+from regrow.adapters.sql.tables import (
+    TASK_ID_LIMIT,
+    alert,
+    attempt,
+    envelope,
+    failure,
+    folded,
+    member,
+    note,
+    notice,
+    outbox,
+)
+from regrow.model import Alert, AttemptRecord, Balance, Deed, Member, Note, Notice, Record, State
 
 #: A longer number is no id: it would not fit a 64-bit column.
 ID_DIGITS = 18
@@ -118,6 +130,12 @@ class SqlLedger(Counting):
             rows = connection.execute(select(alert).where(over).order_by(alert.c.id.desc()).limit(limit))
             return [_alert(row) for row in rows]
 
+    def members(self) -> list[Member]:
+        """Everybody who has given a sign of life and not said good-bye; the latest first."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(member).order_by(member.c.seen_at.desc())).all()
+        return [_member(row) for row in rows]
+
     def inbox(self, user_id: str, *, unread: bool = False, limit: int = 100) -> list[Notice]:
         """A user's messages, newest first."""
         query = select(notice).where(notice.c.user_id == user_id)
@@ -194,6 +212,11 @@ def _attempt(row: Row[Any]) -> AttemptRecord:
         trouble=row.trouble,
         decided_at=row.decided_at,
     )
+
+
+def _member(row: Row[Any]) -> Member:
+    values = {name: getattr(row, name) for name in Member.__slots__}
+    return Member(**values | {"queues": tuple(json.loads(row.queues))})
 
 
 def _alert(row: Row[Any]) -> Alert:

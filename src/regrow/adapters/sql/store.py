@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, and_, case, delete, literal, not_, or_, select, update
+from sqlalchemy import Connection, Row, and_, case, delete, func, literal, not_, or_, select, true, update
 
 from regrow.adapters.sql import coding
 from regrow.adapters.sql.keeping import ENDED, Keeping
+from regrow.adapters.sql.presence import Presence
 from regrow.adapters.sql.tables import Instant, attempt, envelope, failure, outbox
 from regrow.adapters.sql.transaction import (
     TOUCHED,
@@ -20,13 +21,14 @@ from regrow.adapters.sql.transaction import (
     insert_messages,
     insert_notes,
 )
+from regrow.decide import DEATH_WINDOW
 from regrow.model import Audience, Deed, Due, DueMessage, Header, History, Message, Reason, State
 
 #: A worker has begun what was sent under the row's token.
 _BEGUN = failure.c.started_retries > coding.STARTED_BEFORE
 
 
-class SqlStore(Keeping):
+class SqlStore(Keeping, Presence):
     """The ledger (`ports.Store`).
 
     Args:
@@ -58,6 +60,7 @@ class SqlStore(Keeping):
             if rows:
                 silent = failure.c.state == State.DISPATCHED
                 unstarted = failure.c.started_retries.is_(None)
+                died, old = and_(silent, _BEGUN), failure.c.deaths_since > now - DEATH_WINDOW
                 connection.execute(
                     update(failure)
                     .where(failure.c.id.in_([row.id for row in rows]))
@@ -66,13 +69,17 @@ class SqlStore(Keeping):
                         due_at=now + lease,
                         state=case((failure.c.state == State.SCHEDULED, State.DISPATCHED.value), else_=failure.c.state),
                         rescues=failure.c.rescues + case((and_(silent, unstarted), 1), else_=0),
-                        deaths=failure.c.deaths + case((and_(silent, _BEGUN), 1), else_=0),
+                        deaths=case((died, case((old, failure.c.deaths + 1), else_=1)), else_=failure.c.deaths),
+                        deaths_since=case(
+                            (and_(died, func.coalesce(not_(old), true())), literal(now, Instant)),
+                            else_=failure.c.deaths_since,
+                        ),
                         # Not forgotten until it is settled: were this dispatcher to die now, the next one must know.
                         started_retries=case((and_(silent, not_(unstarted)), coding.STARTED_BEFORE), else_=None),
                         **TOUCHED,
                     )
                 )
-        return [coding.due(row, token) for row in rows]
+        return [coding.due(row, token, now) for row in rows]
 
     def sent(self, token: str, failures: Sequence[int], *, due_at: datetime) -> None:
         """The broker took these. A worker that has begun one of them already knows better when to look at it."""

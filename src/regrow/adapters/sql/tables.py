@@ -137,7 +137,9 @@ failure = Table(
     Column("fingerprint", Phrase(64), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("rescues", Integer, nullable=False),
+    # How often its worker died with it, counted from `deaths_since` on (`decide.DEATH_WINDOW`).
     Column("deaths", Integer, nullable=False),
+    Column("deaths_since", Instant),
     # Celery waits for this task's end: it was parked and has neither recovered nor been closed.
     Column("parked", Boolean, nullable=False),
     Column("idempotent", Boolean, nullable=False),
@@ -207,7 +209,16 @@ attempt = Table(
     Column("trouble", LongPhrase, nullable=False, server_default=text("''")),
     # When it stood in a processing report.
     Column("reported_at", Instant),
+    # Names the run where its facts may come in twice: it is recorded once.
+    Column("key", Name(255)),
     UniqueConstraint("failure_id", "number"),
+)
+Index(
+    "uq_regrow_attempt_key",
+    attempt.c.key,
+    unique=True,
+    sqlite_where=attempt.c.key.isnot(None),
+    postgresql_where=attempt.c.key.isnot(None),
 )
 Index(
     "ix_regrow_attempt_unreported",
@@ -320,3 +331,33 @@ lease = Table(
     Column("token", String(32), nullable=False),
     Column("until", Instant, nullable=False),
 )
+
+#: Processes that give signs of life (`model.Member`).
+member = Table(
+    "regrow_member",
+    metadata,
+    Column("boot", String(32), primary_key=True),
+    Column("kind", Word(16), nullable=False),
+    Column("name", Phrase(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    # A JSON list.
+    Column("queues", Text, nullable=False),
+    Column("skew_seconds", Float, nullable=False),
+    Column("spooled_bytes", BigInteger, nullable=False),
+)
+
+#: Tasks that a worker has begun and not ended (`model.Begun`), where the ledger is to know, or a worker died.
+begun = Table(
+    "regrow_begun",
+    metadata,
+    Column("task_id", Name(TASK_ID_LIMIT), primary_key=True),
+    Column("boot", String(32), nullable=False),
+    Column("coding", Word(16), nullable=False),
+    # The run's facts as JSON text; empty where only deaths were noted.
+    Column("facts", LargeBinary, nullable=False),
+    Column("deaths", Integer, nullable=False),
+    Column("deaths_since", Instant),
+)
+Index("ix_regrow_begun_boot", begun.c.boot)

@@ -27,7 +27,17 @@ class SqlTransaction:
     def histories(self, failures: Sequence[Failure]) -> list[History]:
         """What the ledger knows of each failure's task."""
         known = self._known(failures, lock=True)
-        return [known.get(_key(one), History()) for one in failures]
+        seen = self._seen([one.key for one in failures if one.key])
+        histories = [known.get(_key(one), History()) for one in failures]
+        if not seen:
+            return histories
+        return [replace(history, seen=one.key in seen) for one, history in zip(failures, histories, strict=True)]
+
+    def _seen(self, keys: Sequence[str]) -> set[str]:
+        """Those runs that are recorded already."""
+        if not keys:
+            return set()
+        return set(self._connection.execute(select(attempt.c.key).where(attempt.c.key.in_(keys))).scalars())
 
     def write(self, handled: Sequence[Handled]) -> list[Handled]:
         """Keep failures, attempts, decisions and messages."""
@@ -111,7 +121,10 @@ def _key(one: Failure) -> str:
 
 def history_of(row: Row[Any]) -> History:
     """Where a failure stands, from its row."""
-    return History(row.id, State(row.state), row.attempts, row.parked, row.token, row.first_failed_at)
+    state = State(row.state)
+    return History(
+        row.id, state, row.attempts, row.parked, row.token, row.first_failed_at, row.deaths, row.deaths_since
+    )
 
 
 def insert_messages(connection: Connection, rows: Sequence[dict[str, object]]) -> None:

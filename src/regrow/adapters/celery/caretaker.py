@@ -1,0 +1,129 @@
+"""A thread in a worker's main process: signs of life, and what the main loop must not wait for.
+
+The main loop of a worker takes messages from the broker and hears of children that died. It must never wait for the
+ledger, so it leaves facts in the spool, on this machine's disk, or tells them here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from queue import Empty, Full, Queue
+from threading import Event, Thread
+from time import monotonic
+
+from regrow.adapters.spool import Spool
+from regrow.errors import LedgerError, SpoolError
+from regrow.model import Failure, Member
+from regrow.oversight import Oversight
+
+log = logging.getLogger("regrow")
+
+#: How often it looks whether there is something in the spool; what the main loop tells is done at once.
+LOOK_SECONDS = 1.0
+
+#: Rest after the ledger could not be reached.
+REST_SECONDS = 5.0
+
+#: Things told and not yet done that are kept in memory; with more the ledger has been away for long.
+LIMIT = 10_000
+
+Deed = Callable[[Oversight], object]
+
+
+def _wake(_regrow: Oversight) -> None:
+    """Nothing to do but to look into the spool."""
+
+
+class Caretaker:
+    """Does in the background what a worker's main process has to tell the ledger.
+
+    Args:
+        live: Gives the pipeline, with the settings as they are now.
+        spool: Where facts wait while the ledger is away.
+        sign: Describes this process, for its sign of life, given its clock's skew and the size of the spool.
+    """
+
+    def __init__(self, live: Callable[[], Oversight], spool: Spool, sign: Callable[[float, int], Member]) -> None:
+        self._live = live
+        self._spool = spool
+        self._sign = sign
+        self._told: Queue[Deed] = Queue(LIMIT)
+        self._in_hand: Deed | None = None
+        self._stopping = Event()
+        self._thread: Thread | None = None
+        self._pid = os.getpid()
+        self._skew = 0.0
+        self._beat_at = 0.0
+
+    def start(self) -> None:
+        """Begin."""
+        if self._thread is None:
+            self._thread = Thread(target=self._run, name="regrow-caretaker", daemon=True)
+            self._thread.start()
+
+    def stop(self, patience_seconds: float) -> None:
+        """Do what is left, as far as that is quick, and say good-bye to the ledger."""
+        if self._thread is None or self._pid != os.getpid():
+            return
+        self._stopping.set()
+        self.tell(_wake)
+        self._thread.join(patience_seconds)
+        try:
+            self._live().store.gone(self._sign(0, 0).boot)
+        except Exception as error:  # then its silence tells
+            log.warning("regrow cannot say that this worker stops: %s", error)
+
+    def keep(self, failure: Failure) -> bool:
+        """Have the ledger take a failure soon; never waits for it. True if its facts are on the disk until then."""
+        try:
+            self._spool.put(failure)
+        except SpoolError as problem:
+            log.error("regrow: %s; the facts of task %s wait in memory", problem, failure.task_id)
+            self.tell(lambda regrow: regrow.handle([failure]))
+            return False
+        self.tell(_wake)
+        return True
+
+    def tell(self, deed: Deed) -> None:
+        """Have something done soon; never waits."""
+        try:
+            self._told.put_nowait(deed)
+        except Full:
+            if deed is not _wake:
+                log.critical("regrow: the ledger has been away for too long; facts are lost")
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._work()
+            except Exception as error:
+                log.error("regrow: %s", error, exc_info=not isinstance(error, LedgerError))
+                self._stopping.wait(REST_SECONDS)
+            if self._stopping.is_set():
+                return
+
+    def _work(self) -> None:
+        regrow = self._live()
+        self._do_told(regrow)
+        if self._spool.waiting():
+            taken = self._spool.replay(regrow.handle)
+            if taken:
+                log.info("regrow: the ledger has taken %d failures from the spool", taken)
+        if monotonic() >= self._beat_at:
+            self._skew = regrow.store.beat(self._sign(self._skew, self._spool.size()))
+            self._beat_at = monotonic() + regrow.lease.run.total_seconds() / 3
+
+    def _do_told(self, regrow: Oversight) -> None:
+        """Do what was told; wait a little for something if nothing was. What fails stays in hand."""
+        wait = LOOK_SECONDS
+        while True:
+            if self._in_hand is None:
+                try:
+                    self._in_hand = self._told.get(timeout=wait) if wait else self._told.get_nowait()
+                except Empty:
+                    return
+            self._in_hand(regrow)
+            self._in_hand = None
+            wait = 0

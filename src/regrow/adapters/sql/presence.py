@@ -1,0 +1,127 @@
+"""The ledger's knowledge of who is at work: signs of life, and the tasks that workers have begun."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, and_, case, delete, func, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from regrow.adapters import failure_json
+from regrow.adapters.sql import coding
+from regrow.adapters.sql.engine import Database
+from regrow.adapters.sql.tables import TASK_ID_LIMIT, Instant, begun, folded, member
+from regrow.decide import DEATH_WINDOW
+from regrow.model import Begun, Failure, Member
+
+#: A process that has been silent for so long, and has left nothing behind, is forgotten.
+FORGET_AFTER = timedelta(hours=24)
+
+_BEGUN = select(begun, member.c.name, member.c.seen_at).outerjoin(member, member.c.boot == begun.c.boot)
+
+
+class Presence:
+    """The part of the ledger (`ports.Store`) that knows who is at work.
+
+    Args:
+        database: Where it lies.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def _upsert(self) -> Any:
+        return (sqlite if self._database.sqlite else postgresql).insert
+
+    # -- signs of life ----------------------------------------------------------------------------------------------
+
+    def beat(self, one: Member) -> float:
+        """A process is alive."""
+        row = {name: getattr(one, name) for name in Member.__slots__} | {"queues": json.dumps(one.queues)}
+        statement = self._upsert()(member).values(**row)
+        changing = ("seen_at", "queues", "skew_seconds", "spooled_bytes")
+        statement = statement.on_conflict_do_update(
+            index_elements=["boot"], set_={name: statement.excluded[name] for name in changing}
+        )
+        with self._database.write() as connection:
+            connection.execute(statement)
+            if self._database.sqlite:  # its clock is this machine's
+                return 0.0
+            theirs: datetime = connection.execute(select(func.clock_timestamp(type_=Instant))).scalar_one()
+        return (one.seen_at - theirs).total_seconds()
+
+    def gone(self, boot: str) -> None:
+        """A process has ended in order."""
+        with self._database.write() as connection:
+            connection.execute(delete(member).where(member.c.boot == boot))
+
+    # -- tasks begun ------------------------------------------------------------------------------------------------
+
+    def begin(self, call: Failure, boot: str) -> None:
+        """A worker begins a task."""
+        kind, facts = coding.packed(failure_json.dumps(call))
+        row = {"task_id": call.task_id, "boot": boot, "coding": kind, "facts": facts, "deaths": 0}
+        statement = self._upsert()(begun).values(**row)
+        statement = statement.on_conflict_do_update(
+            index_elements=["task_id"],
+            set_={name: statement.excluded[name] for name in ("boot", "coding", "facts")},
+        )
+        # Were it lost with the power, so would be the task.
+        with self._database.write(durable=True) as connection:
+            connection.execute(statement)
+
+    def finish(self, task_id: str, boot: str) -> bool:
+        """A worker has ended a task, in whatever way."""
+        with self._database.write() as connection:
+            gone = connection.execute(delete(begun).where(begun.c.task_id == task_id, begun.c.boot.in_([boot, ""])))
+        return gone.rowcount == 1
+
+    def fell(self, task_id: str, *, now: datetime) -> None:
+        """A worker died with a task, and Celery itself delivers it again."""
+        row = {"task_id": task_id, "boot": "", "coding": "json", "facts": b"", "deaths": 1, "deaths_since": now}
+        statement = self._upsert()(begun).values(**row)
+        recent = begun.c.deaths_since > now - DEATH_WINDOW
+        statement = statement.on_conflict_do_update(
+            index_elements=["task_id"],
+            set_={
+                "boot": "",
+                "deaths": case((recent, begun.c.deaths + 1), else_=1),
+                "deaths_since": case((recent, begun.c.deaths_since), else_=statement.excluded.deaths_since),
+            },
+        )
+        with self._database.write(durable=True) as connection:
+            connection.execute(statement)
+
+    def begun(self, task_id: str) -> Begun | None:
+        """What is known of a task that was begun and has not ended."""
+        with self._database.read() as connection:
+            row = connection.execute(_BEGUN.where(begun.c.task_id == folded(task_id, TASK_ID_LIMIT))).first()
+        return None if row is None else _begun(row)
+
+    def orphans(self, silent_since: datetime, *, limit: int) -> list[Begun]:
+        """Tasks whose worker began them and is gone, or has been silent since then."""
+        silent = or_(member.c.boot.is_(None), member.c.seen_at < silent_since)
+        with self._database.read() as connection:
+            rows = connection.execute(_BEGUN.where(begun.c.boot != "", silent).limit(limit)).all()
+        return [_begun(row) for row in rows]
+
+    def forget(self, found: Sequence[Begun], *, now: datetime) -> None:
+        """These orphans are taken in; with them goes who has long been silent and left nothing behind."""
+        with self._database.write() as connection:
+            for one in sorted(found, key=lambda one: one.task_id):
+                mine = and_(begun.c.task_id == one.task_id, begun.c.boot == one.boot)
+                connection.execute(delete(begun).where(mine))
+            connection.execute(delete(begun).where(begun.c.boot == "", begun.c.deaths_since < now - DEATH_WINDOW))
+            left = select(begun.c.boot).where(begun.c.boot == member.c.boot).exists()
+            connection.execute(delete(member).where(member.c.seen_at < now - FORGET_AFTER, ~left))
+
+
+def _begun(row: Row[Any]) -> Begun:
+    try:
+        call = failure_json.loads(coding.unpacked(row.coding, row.facts)) if row.facts else None
+    except ValueError:  # written by a version that knew better; its id is all that is left
+        call = None
+    return Begun(call, row.task_id, row.boot, row.deaths, row.deaths_since, row.name or "", row.seen_at)

@@ -1,0 +1,63 @@
+"""Who is at work: processes that give signs of life, and tasks that they have begun."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from regrow.model.failure import Failure
+
+#: Kinds of processes (`Member.kind`).
+WORKER = "worker"
+DISPATCHER = "dispatcher"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A process of ours that gives signs of life.
+
+    Args:
+        boot: Names this one start of it; its forked children share it.
+        kind: WORKER or DISPATCHER.
+        name: A worker's node name, e.g. `celery@host`; a dispatcher's host name.
+        pid: Its process id.
+        started_at: When it started, by its own clock.
+        seen_at: Its last sign of life, by its own clock.
+        queues: The queues that a worker consumes.
+        skew_seconds: By how much its clock is ahead of the database's.
+        spooled_bytes: Size of the spool on its disk.
+    """
+
+    boot: str
+    kind: str
+    name: str
+    pid: int
+    started_at: datetime
+    seen_at: datetime
+    queues: tuple[str, ...] = ()
+    skew_seconds: float = 0.0
+    spooled_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A task that a worker has begun and not ended, as the start ledger knows it.
+
+    Args:
+        call: The facts of the run so far, with its call; `causes` is empty. None if only deaths were noted.
+        task_id: Celery's id of the task.
+        boot: The start of the worker that runs it; '' if that run has ended in the worker's death, and Celery's own
+            redelivery is to begin it again.
+        deaths: How often a worker died with it in the last hours that count.
+        deaths_since: When the first of those was.
+        worker: Name of that worker, '' if it has said good-bye or was never seen.
+        seen_at: Its last sign of life.
+    """
+
+    call: Failure | None
+    task_id: str
+    boot: str
+    deaths: int = 0
+    deaths_since: datetime | None = None
+    worker: str = ""
+    seen_at: datetime | None = None
