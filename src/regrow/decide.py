@@ -124,7 +124,7 @@ def decide(
         plan: What the user's own strategy wants; it stands in for the category's schedule, and not for the caution.
     """
     # Celery ends by itself what it parked before; what was parked where it died must be ended by order.
-    close_at = now if failure.parked else now + CLOSE_WAIT if history.parked else None
+    close_at = now if failure.parked else now + CLOSE_WAIT if history.parked and not failure.ended else None
     policy = policies.of(verdict.category.key)
     limit = policy.limit if plan is None else plan.max_attempts
     reason = _never(failure, verdict, planned=plan is not None)

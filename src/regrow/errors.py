@@ -6,6 +6,7 @@ RegrowError
 ├── LedgerError        the ledger cannot be read or written
 │   └── NotMigrated    its tables are missing or older than this version
 ├── SpoolError         facts could not be kept on disk while the ledger was away
+├── Poisoned           a task whose workers have died with it again and again is not begun once more
 ├── DispatchError      the message broker did not take a task that was due
 └── DeliveryError      a channel did not take a message; `permanent` says that trying again is useless
 
@@ -35,6 +36,10 @@ class NotMigrated(LedgerError):
 
 class SpoolError(RegrowError):
     """Facts cannot be kept on this machine's disk."""
+
+
+class Poisoned(RegrowError):
+    """A task is not begun again, because its workers have died with it."""
 
 
 class DispatchError(RegrowError):

@@ -162,6 +162,7 @@ class Oversight(Regrow):
             parkable=ending is None,
             # Celery has stored no end: it waits for one already.
             parked=ending is None and self.policies.acting,
+            ended=ending is not None,
         )
 
     # -- a person's orders ------------------------------------------------------------------------------------------

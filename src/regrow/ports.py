@@ -163,8 +163,8 @@ class Store(Protocol):
     def finish(self, task_id: str, boot: str) -> bool:
         """A worker has ended a task, in whatever way. False if nobody knew that it had begun it."""
 
-    def fell(self, task_id: str, *, now: datetime) -> None:
-        """A worker died with a task, and Celery itself delivers it again: count it."""
+    def rescued(self, task_id: str, *, now: datetime) -> int:
+        """A worker begins a task that the broker has delivered again; return how often, in the hours that count."""
 
     def begun(self, task_id: str) -> Begun | None:
         """What is known of a task that was begun and has not ended."""

@@ -122,7 +122,7 @@ def open_doors(live: Live, sign: Sign) -> Doors:
     live.classifier.load()
     settings = live.settings
     try:
-        live().store.history("")
+        live().store.beat(sign(0, 0))  # before its first task begins
     except LedgerError as error:  # it may come back: each failure tries it again
         log.error("regrow: until this is mended failures wait in the folder %s: %s", settings.spool_dir, error)
     spool, limit = open_spool(settings), settings.envelope_limit_bytes

@@ -136,8 +136,10 @@ def test_child_killed(fresh: Site) -> None:
     dying = new_key()
     died = fresh.sig("dies", dying, 1).delay()
     done = fresh.sig("flaky", settled_not, 1, "value").delay()
-    held = fresh.settled(died.id, State.HELD)
-    assert held.reason == "fell_silent"
+    # Its main process tells at once; it was the only retry that these settings allow.
+    given_up = fresh.settled(died.id, State.EXHAUSTED)
+    assert given_up.reason == "retries_used_up"
+    assert fresh.state(died.id) == "FAILURE"
     ended = fresh.settled(done.id, State.HELD, State.RECOVERED)
     # The parent reports the lost child over the stored success; the ledger agrees with what the result backend says then.
     assert fresh.state(done.id) == ("SUCCESS" if ended.state is State.RECOVERED else "FAILURE")

@@ -91,6 +91,7 @@ class Failure:
         key: Names this one failed run, where the same facts may come in twice (from a spool, say); '' elsewhere.
         died: True if the process that ran it was lost with it, or killed: nobody knows how far it came.
         parked: True if Celery waits for the task's end already, although the ledger did not know it.
+        ended: True if Celery has ended the task by itself, or is about to, whatever the ledger held before.
         final: The value of a `Reason` for which it is never retried whatever the verdict is, '' if there is none.
     """
 
@@ -116,6 +117,7 @@ class Failure:
     key: str = ""
     died: bool = False
     parked: bool = False
+    ended: bool = False
     final: str = ""
 
     @property

@@ -44,12 +44,9 @@ class Begun:
     """A task that a worker has begun and not ended, as the start ledger knows it.
 
     Args:
-        call: The facts of the run so far, with its call; `causes` is empty. None if only deaths were noted.
+        call: The facts of the run so far, with its call; `causes` is empty. None if only rescues were counted.
         task_id: Celery's id of the task.
-        boot: The start of the worker that runs it; '' if that run has ended in the worker's death, and Celery's own
-            redelivery is to begin it again.
-        deaths: How often a worker died with it in the last hours that count.
-        deaths_since: When the first of those was.
+        boot: The start of the worker that runs it; '' if nobody noted who that is.
         worker: Name of that worker, '' if it has said good-bye or was never seen.
         seen_at: Its last sign of life.
     """
@@ -57,7 +54,5 @@ class Begun:
     call: Failure | None
     task_id: str
     boot: str
-    deaths: int = 0
-    deaths_since: datetime | None = None
     worker: str = ""
     seen_at: datetime | None = None

@@ -96,17 +96,18 @@ class Caretaker:
 
     def _run(self) -> None:
         while True:
+            stopping = self._stopping.is_set()
             try:
                 self._work()
+                self._do_told(self._live(), wait_seconds=0 if stopping else LOOK_SECONDS)
             except Exception as error:
                 log.error("regrow: %s", error, exc_info=not isinstance(error, LedgerError))
                 self._stopping.wait(REST_SECONDS)
-            if self._stopping.is_set():
+            if stopping:
                 return
 
     def _work(self) -> None:
         regrow = self._live()
-        self._do_told(regrow)
         if self._spool.waiting():
             taken = self._spool.replay(regrow.handle)
             if taken:
@@ -115,15 +116,14 @@ class Caretaker:
             self._skew = regrow.store.beat(self._sign(self._skew, self._spool.size()))
             self._beat_at = monotonic() + regrow.lease.run.total_seconds() / 3
 
-    def _do_told(self, regrow: Oversight) -> None:
+    def _do_told(self, regrow: Oversight, *, wait_seconds: float) -> None:
         """Do what was told; wait a little for something if nothing was. What fails stays in hand."""
-        wait = LOOK_SECONDS
         while True:
             if self._in_hand is None:
                 try:
-                    self._in_hand = self._told.get(timeout=wait) if wait else self._told.get_nowait()
+                    self._in_hand = self._told.get(timeout=wait_seconds)
                 except Empty:
                     return
             self._in_hand(regrow)
             self._in_hand = None
-            wait = 0
+            wait_seconds = 0

@@ -17,6 +17,7 @@ import copy
 import functools
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,8 +34,8 @@ from regrow.adapters.celery.keepalive import KeepAlive
 from regrow.adapters.spool import Spool
 from regrow.capture.clean import display
 from regrow.decide import DEATH_LIMIT, LONGEST_LEASE
-from regrow.errors import LedgerError
-from regrow.model import Action, Begun, Failure, Handled, Header, Reason, State, TaskOptions
+from regrow.errors import LedgerError, Poisoned
+from regrow.model import Action, Failure, Handled, Header, Reason, State, TaskOptions
 from regrow.pipeline import Regrow
 
 log = logging.getLogger("regrow")
@@ -92,6 +93,7 @@ class Door:
         self._spool = spool
         self._boot = boot
         self._track = track
+        self._main = os.getpid()
         regrow = live()
         self._alive = KeepAlive(regrow.renew, regrow.lease.run.total_seconds() / 3)
         self._wishes: dict[str, TaskOptions | None] = {}
@@ -170,13 +172,20 @@ class Door:
             if ending is None:
                 raise
             raise ending from error
+        except BaseException as error:
+            # In a pool's child this ends the process, and the main process sees that (`Parent`). Here it is the main
+            # process itself, or a thread of it, and Celery stores no end: it waits for one as for a parked task.
+            if os.getpid() == self._main:
+                parked = self._regrow.policies.acting
+                self._failed(task, request, visit, facts.cut_off(error), died=True, parked=parked)
+            raise
 
     def _enter(self, task: Task, request: Context, visit: Visit) -> None:
         """Drop what must not run, fail what was ordered to fail.
 
         Raises:
             Ignore: This copy is stale.
-            WorkerLostError: Its workers have died with it too often.
+            Poisoned: Its workers have died with it too often.
         """
         if visit.header is None:
             redelivered = (request.delivery_info or {}).get("redelivered")
@@ -202,33 +211,32 @@ class Door:
             return False
 
     def _refuse_redelivered(self, task: Task, request: Context, visit: Visit) -> None:
+        """Drop a copy of a task that has run or still runs, and fail one whose workers have died too often."""
+        task_id = str(request.id)
+        # Who wants his task delivered again when its worker dies has said that it may run again.
+        may_repeat = visit.wishes.idempotent or bool(task.acks_late and task.reject_on_worker_lost)
         try:
-            history = self._regrow.history(str(request.id))
-            before = self._regrow.store.begun(str(request.id))
-            acting = self._regrow.policies.acting
-        except Exception as error:
-            log.error("regrow cannot check a redelivered copy of task %s[%s]: %s", task.name, request.id, error)
-            return
-        visit.tracked = before is not None
-        if before is not None and acting:
-            self._refuse_begun(task, request, visit, before)
-        if visit.wishes.idempotent and not history.parked:
-            return
-        # What has ended in FAILURE may have been sent again by a person; Celery then does as it always does.
-        ours = history.parked or history.state.live or history.state is State.RECOVERED
-        if history.failure is not None and ours and (history.parked or acting):
-            log.info("regrow dropped a redelivered copy of task %s[%s]: it has run", task.name, request.id)
-            raise Ignore("a redelivered copy of a task that has run")
-
-    def _refuse_begun(self, task: Task, request: Context, visit: Visit, before: Begun) -> None:
-        if before.boot:
+            regrow = self._regrow
+            acting = regrow.policies.acting
+            history, before = regrow.history(task_id), regrow.store.begun(task_id)
+            # What has ended in FAILURE may have been sent again by a person; Celery then does as it always does.
+            ours = history.state.live or history.state is State.RECOVERED
+            held = history.parked or (history.failure is not None and ours and acting and not visit.wishes.idempotent)
             # It still runs, and its broker has lost patience; or its worker is dead, and a dispatcher will find that.
-            log.info("regrow dropped a redelivered copy of task %s[%s]: it was begun before", task.name, request.id)
+            begun = before is not None and before.boot != "" and acting and not may_repeat
+            rescues = regrow.store.rescued(task_id, now=regrow.clock()) if acting and not (held or begun) else 0
+        except Exception as error:
+            log.error("regrow cannot check a redelivered copy of task %s[%s]: %s", task.name, task_id, error)
+            return
+        if held or begun:
+            log.info("regrow dropped a redelivered copy of task %s[%s]: it was begun before", task.name, task_id)
             raise Ignore("a redelivered copy of a task that was begun before")
-        if before.deaths > DEATH_LIMIT:
-            error = facts.poison(before.deaths)
-            self._failed(task, request, visit, error, parkable=False, final=Reason.POISON)
-            raise error
+        visit.tracked = rescues > 0
+        if rescues > DEATH_LIMIT:
+            log.error("regrow does not begin task %s[%s] for the %dth time", task.name, task_id, rescues + 1)
+            poison = Poisoned(f"{rescues} workers died while they ran this task; it is not begun again")
+            self._failed(task, request, visit, poison, parkable=False, died=True, final=Reason.POISON)
+            raise poison
 
     def _begin(self, task: Task, request: Context, visit: Visit) -> None:
         try:
@@ -258,12 +266,12 @@ class Door:
         request: Context,
         visit: Visit,
         error: Exception,
-        *,
-        work_done: bool = False,
-        parkable: bool = True,
-        final: str = "",
+        **known: Any,
     ) -> Exception | None:
-        """Record a failure; return what to raise instead of it, None to let it pass. Never raises itself."""
+        """Record a failure; return what to raise instead of it, None to let it pass. Never raises itself.
+
+        `known` is what is known of it beside: any field of `Failure`.
+        """
         visit.seen = True
         failure = None
         try:
@@ -279,7 +287,7 @@ class Door:
                 header=visit.header,
                 call=visit.call,
             )
-            failure = replace(failure, parkable=parkable and not work_done, work_done=work_done, final=final)
+            failure = replace(failure, **known)
             visit.handled = self._regrow.handle([failure])[0]
             return self._ending(task, request, visit.handled, error)
         except Exception as problem:
@@ -297,7 +305,7 @@ class Door:
     def _keep(self, failure: Failure) -> None:
         """The ledger has not taken a failure: let its facts wait on disk. Celery is about to end the task."""
         try:
-            self._spool.put(replace(failure, parkable=False))
+            self._spool.put(replace(failure, parkable=False, ended=not failure.parked))
         except Exception as problem:
             log.critical(
                 "regrow has lost the facts of a failure of task %s[%s], %s: %s",

@@ -107,10 +107,10 @@ def failure(
     )
 
 
-def poison(deaths: int) -> Exception:
-    """The error of a task that is not begun again, because its workers died with it."""
-    error: Exception = WorkerLostError(f"{deaths} workers died while they ran this task; it is not begun again")
-    return error
+def cut_off(error: BaseException) -> Exception:
+    """What Celery makes of an order to exit that comes out of a task."""
+    lost: Exception = WorkerLostError(f"Worker exited prematurely: {text_of(error) or type(error).__name__}")
+    return lost
 
 
 def _traceback(error: BaseException) -> str:

@@ -56,6 +56,7 @@ def failure(message: Any, error: Exception, *, now: datetime, limit: int, app: C
         key=uuid4().hex,
         user_id=str(headers.get("user_id") or ""),
         final=Reason.NOT_RUN,
+        ended=True,
     )
 
 

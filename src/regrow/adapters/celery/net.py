@@ -141,6 +141,7 @@ class Net:
                     died=died,
                     final=final,
                     parkable=False,
+                    ended=True,
                 )
             )
 

@@ -98,7 +98,7 @@ class Parent:
             if by_child or _is_celerys(request, error):
                 return False
             if isinstance(error, (SystemExit, KeyboardInterrupt)):
-                error = WorkerLostError(f"Worker exited prematurely: {error!r}.")
+                error = facts.cut_off(error)
             return self._died(request, info, error)
         except Exception:
             log.exception("regrow could not record the death of task %s[%s]", request.name, request.id)
@@ -107,17 +107,16 @@ class Parent:
     def _died(self, request: Request, info: Any, error: BaseException) -> bool:
         header = read_header(request._context)  # noqa: SLF001
         task_id = str(request.id)
-        if header is not None and header.close:  # our order to fail: Celery fails it now
-            return False
-        if header is None and _is_requeued(request.task, error):
-            self._caretaker.tell(lambda regrow: regrow.store.fell(task_id, now=regrow.clock()))
+        closing = header is not None and header.close  # our order to fail: Celery fails it now
+        # The door counts how often Celery delivers a task again.
+        if closing or (header is None and _is_requeued(request.task, error)):
             return False
         failure = self._facts(request, error, str(info))
         parked = self._live().would_park(failure) and self._caretaker.keep(replace(failure, parked=True))
         if parked:
             self._park(request, info, failure)
         else:
-            self._caretaker.keep(replace(failure, parkable=False))
+            self._caretaker.keep(replace(failure, parkable=False, ended=True))
         # The start ledger, if it knew of the run, need no longer look for it.
         self._caretaker.tell(lambda regrow: regrow.store.finish(task_id, self._boot))
         return parked

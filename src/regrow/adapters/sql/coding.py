@@ -48,7 +48,7 @@ def advanced_row(one: Handled) -> dict[str, object]:
 def _progress(one: Handled) -> dict[str, object]:
     failure, decision = one.failure, one.decision
     state = decision.action.state
-    open_task = one.history.parked or failure.parked
+    open_task = failure.parked or (one.history.parked and not failure.ended)
     waits = state is State.SCHEDULED or (open_task and state in (State.HANDED_OVER, State.EXHAUSTED))
     deaths, since = decide.deaths(failure, one.history)
     return {

@@ -63,11 +63,18 @@ class Presence:
     def begin(self, call: Failure, boot: str) -> None:
         """A worker begins a task."""
         kind, facts = coding.packed(failure_json.dumps(call))
-        row = {"task_id": call.task_id, "boot": boot, "coding": kind, "facts": facts, "deaths": 0}
+        row = {
+            "task_id": call.task_id,
+            "boot": boot,
+            "at": call.failed_at,
+            "coding": kind,
+            "facts": facts,
+            "rescues": 0,
+        }
         statement = self._upsert()(begun).values(**row)
         statement = statement.on_conflict_do_update(
             index_elements=["task_id"],
-            set_={name: statement.excluded[name] for name in ("boot", "coding", "facts")},
+            set_={name: statement.excluded[name] for name in ("boot", "at", "coding", "facts")},
         )
         # Were it lost with the power, so would be the task.
         with self._database.write(durable=True) as connection:
@@ -79,21 +86,21 @@ class Presence:
             gone = connection.execute(delete(begun).where(begun.c.task_id == task_id, begun.c.boot.in_([boot, ""])))
         return gone.rowcount == 1
 
-    def fell(self, task_id: str, *, now: datetime) -> None:
-        """A worker died with a task, and Celery itself delivers it again."""
-        row = {"task_id": task_id, "boot": "", "coding": "json", "facts": b"", "deaths": 1, "deaths_since": now}
+    def rescued(self, task_id: str, *, now: datetime) -> int:
+        """A worker begins a task that the broker has delivered again."""
+        row = {"task_id": task_id, "boot": "", "at": now, "coding": "json", "facts": b""}
+        row |= {"rescues": 1, "rescues_since": now}
         statement = self._upsert()(begun).values(**row)
-        recent = begun.c.deaths_since > now - DEATH_WINDOW
+        recent = begun.c.rescues_since > now - DEATH_WINDOW
         statement = statement.on_conflict_do_update(
             index_elements=["task_id"],
             set_={
-                "boot": "",
-                "deaths": case((recent, begun.c.deaths + 1), else_=1),
-                "deaths_since": case((recent, begun.c.deaths_since), else_=statement.excluded.deaths_since),
+                "rescues": case((recent, begun.c.rescues + 1), else_=1),
+                "rescues_since": case((recent, begun.c.rescues_since), else_=statement.excluded.rescues_since),
             },
-        )
+        ).returning(begun.c.rescues)
         with self._database.write(durable=True) as connection:
-            connection.execute(statement)
+            return int(connection.execute(statement).scalar_one())
 
     def begun(self, task_id: str) -> Begun | None:
         """What is known of a task that was begun and has not ended."""
@@ -103,7 +110,8 @@ class Presence:
 
     def orphans(self, silent_since: datetime, *, limit: int) -> list[Begun]:
         """Tasks whose worker began them and is gone, or has been silent since then."""
-        silent = or_(member.c.boot.is_(None), member.c.seen_at < silent_since)
+        # Who has given no sign of life may be about to give his first one.
+        silent = or_(and_(member.c.boot.is_(None), begun.c.at < silent_since), member.c.seen_at < silent_since)
         with self._database.read() as connection:
             rows = connection.execute(_BEGUN.where(begun.c.boot != "", silent).limit(limit)).all()
         return [_begun(row) for row in rows]
@@ -114,7 +122,7 @@ class Presence:
             for one in sorted(found, key=lambda one: one.task_id):
                 mine = and_(begun.c.task_id == one.task_id, begun.c.boot == one.boot)
                 connection.execute(delete(begun).where(mine))
-            connection.execute(delete(begun).where(begun.c.boot == "", begun.c.deaths_since < now - DEATH_WINDOW))
+            connection.execute(delete(begun).where(begun.c.boot == "", begun.c.rescues_since < now - DEATH_WINDOW))
             left = select(begun.c.boot).where(begun.c.boot == member.c.boot).exists()
             connection.execute(delete(member).where(member.c.seen_at < now - FORGET_AFTER, ~left))
 
@@ -124,4 +132,4 @@ def _begun(row: Row[Any]) -> Begun:
         call = failure_json.loads(coding.unpacked(row.coding, row.facts)) if row.facts else None
     except ValueError:  # written by a version that knew better; its id is all that is left
         call = None
-    return Begun(call, row.task_id, row.boot, row.deaths, row.deaths_since, row.name or "", row.seen_at)
+    return Begun(call, row.task_id, row.boot, row.name or "", row.seen_at)

@@ -348,16 +348,18 @@ member = Table(
     Column("spooled_bytes", BigInteger, nullable=False),
 )
 
-#: Tasks that a worker has begun and not ended (`model.Begun`), where the ledger is to know, or a worker died.
+#: Tasks that a worker has begun and not ended (`model.Begun`): those that the ledger is to know, and redelivered ones.
 begun = Table(
     "regrow_begun",
     metadata,
     Column("task_id", Name(TASK_ID_LIMIT), primary_key=True),
     Column("boot", String(32), nullable=False),
+    Column("at", Instant, nullable=False),
     Column("coding", Word(16), nullable=False),
-    # The run's facts as JSON text; empty where only deaths were noted.
+    # The run's facts as JSON text; empty where only rescues are counted.
     Column("facts", LargeBinary, nullable=False),
-    Column("deaths", Integer, nullable=False),
-    Column("deaths_since", Instant),
+    # How often the broker delivered it again and it was begun, counted from `rescues_since` on (`decide.DEATH_WINDOW`).
+    Column("rescues", Integer, nullable=False),
+    Column("rescues_since", Instant),
 )
 Index("ix_regrow_begun_boot", begun.c.boot)

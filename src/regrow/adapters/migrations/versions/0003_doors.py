@@ -34,10 +34,11 @@ def upgrade() -> None:
         "regrow_begun",
         sa.Column("task_id", sa.String(255), nullable=False),
         sa.Column("boot", sa.String(32), nullable=False),
+        sa.Column("at", _INSTANT, nullable=False),
         sa.Column("coding", sa.String(16), nullable=False),
         sa.Column("facts", sa.LargeBinary(), nullable=False),
-        sa.Column("deaths", sa.Integer(), nullable=False),
-        sa.Column("deaths_since", _INSTANT),
+        sa.Column("rescues", sa.Integer(), nullable=False),
+        sa.Column("rescues_since", _INSTANT),
         sa.PrimaryKeyConstraint("task_id", name="pk_regrow_begun"),
     )
     op.create_index("ix_regrow_begun_boot", "regrow_begun", ["boot"])
