@@ -100,7 +100,7 @@ def install(
             live().store.history("")
         except LedgerError as error:  # it may come back: each failure tries it again
             log.error("regrow: until this is mended no failure is recorded: %s", error)
-        return Door(live, limit=live.settings.envelope_limit_bytes)
+        return Door(live, limit=live.settings.envelope_limit_bytes, redact=live.settings.redaction())
 
     def dispatch(alive: Callable[[], bool]) -> int:
         return run_dispatcher(app, load_settings(app), alive=alive)
@@ -263,6 +263,7 @@ def connect(app: Celery, settings: Settings, *, classify: Classifier | None = No
         sources=plugins.sources,
         write_report=partial(write_report, Path(settings.reports_dir)),
         zone=ZoneInfo(settings.timezone) if settings.timezone else None,
+        redact=settings.redaction(),
         **_switches(settings),
     )
 

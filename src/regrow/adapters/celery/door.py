@@ -29,6 +29,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from regrow.adapters.celery import facts
 from regrow.adapters.celery.envelope import read_header
 from regrow.adapters.celery.keepalive import KeepAlive
+from regrow.capture import Redaction
 from regrow.decide import LONGEST_LEASE
 from regrow.errors import LedgerError
 from regrow.model import Action, Handled, Header, State, TaskOptions
@@ -76,11 +77,13 @@ class Door:
     Args:
         live: Gives the pipeline, with the settings as they are now.
         limit: Largest call that is kept, in bytes.
+        redact: What is taken out of a failure's texts.
     """
 
-    def __init__(self, live: Callable[[], Regrow], *, limit: int) -> None:
+    def __init__(self, live: Callable[[], Regrow], *, limit: int, redact: Redaction = facts.REDACTION) -> None:
         self._live = live
         self._limit = limit
+        self._redact = redact
         regrow = live()
         self._alive = KeepAlive(regrow.renew, regrow.lease.run.total_seconds() / 3)
         self._wishes: dict[str, TaskOptions | None] = {}
@@ -230,6 +233,7 @@ class Door:
                 header=visit.header,
                 now=self._regrow.clock(),
                 limit=self._limit,
+                redact=self._redact,
                 call=visit.call,
                 work_done=work_done,
             )

@@ -23,6 +23,9 @@ log = logging.getLogger("regrow")
 TRACEBACK_LIMIT = 20_000
 ERROR_LIMIT = 20_000
 
+#: What is taken out of texts if nobody set more.
+REDACTION = capture.Redaction()
+
 #: Message header by which the sender of a task names the end user it serves (G6).
 USER_HEADER = "user_id"
 
@@ -56,7 +59,7 @@ def is_expected(task: Task, error: BaseException) -> bool:
     return isinstance(error, task.throws or ())
 
 
-def failure(
+def failure(  # noqa: PLR0913
     task: Task,
     request: Context,
     error: BaseException,
@@ -65,6 +68,7 @@ def failure(
     header: Header | None,
     now: datetime,
     limit: int,
+    redact: capture.Redaction = REDACTION,
     call: tuple[Any, Any] | None = None,
     work_done: bool = False,
 ) -> Failure:
@@ -78,11 +82,12 @@ def failure(
         header: Our header on the message, if Regrow sent it.
         now: When it failed.
         limit: Largest call that is kept, in bytes.
+        redact: What is taken out of its texts; the call stays exact.
         call: The arguments as they came, if the task may have changed its own.
         work_done: True if the task's own code had ended.
     """
-    causes = capture.causes_from_exception(error)
-    text = _traceback(error)
+    causes = redact.causes(capture.causes_from_exception(error))
+    text = redact.text(_traceback(error))
     headers = request.headers if isinstance(request.headers, Mapping) else {}
     expires = request.expires or (header.expires if header else "")
     return Failure(
@@ -98,7 +103,7 @@ def failure(
         queue=str((request.delivery_info or {}).get("routing_key") or ""),
         options=wishes,
         envelope=envelope.keep(task, request, limit=limit, call=call, expires=expires),
-        error=_stored(task, error),
+        error=redact.json(_stored(task, error)),
         expected=is_expected(task, error),
         work_done=work_done,
         parkable=not work_done,
@@ -116,7 +121,9 @@ def _traceback(error: BaseException) -> str:
     if len(text) <= TRACEBACK_LIMIT:
         return text
     half = TRACEBACK_LIMIT // 2
-    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+    # From the start of a line: half a line may hold a secret without its name.
+    start = text.find("\n", len(text) - half - 1) + 1 or len(text) - half
+    return f"{text[:half]}\n... {start - half} characters left out ...\n{text[start:]}"
 
 
 def _stored(task: Task, error: BaseException) -> str:
