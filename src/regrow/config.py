@@ -22,6 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from regrow.capture import Redaction
 from regrow.decide import Policies, RetryPolicy
 from regrow.errors import SettingsError
 from regrow.model import NETWORK, SYSTEM, TEMPORARY
@@ -83,6 +84,12 @@ class Settings(BaseSettings):
     )
     envelope_limit_bytes: int = Field(
         default=1_000_000, ge=1024, description="A call larger than this is not kept, so its task is not retried."
+    )
+    redact_emails: bool = Field(
+        default=False, description="True: mail addresses are stored without what stands before the `@`."
+    )
+    redact_keys: str = Field(
+        default="", description="Further names whose values are never stored, with commas between: `pin, 身份证`."
     )
     logs_dir: str = Field(default="logs", description="Folder of admin_alerts.log and user_notifications.log.")
     reports_dir: str = Field(default="reports", description="Folder of failure_processing/ and failure_analysis/.")
@@ -158,6 +165,11 @@ class Settings(BaseSettings):
             jitter=self.retry_jitter,
             base_limit=base,
         )
+
+    def redaction(self) -> Redaction:
+        """What is taken out of the texts of a failure before it is stored."""
+        keys = (key.strip() for key in self.redact_keys.replace("，", ",").split(","))
+        return Redaction(keys=tuple(key for key in keys if key), emails=self.redact_emails)
 
     def thresholds(self) -> Thresholds:
         """When the administrator is alerted (G18)."""

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 from regrow import decide, notify, report
-from regrow.capture import fingerprint
+from regrow.capture import Redaction, fingerprint
 from regrow.capture.clean import text_of
 from regrow.errors import RegrowError
 from regrow.model import (
@@ -65,6 +65,7 @@ class Oversight(Regrow):
         write_report: Writes a report of a kind, made at a moment, to where people find it.
         zone: The readers' time zone; None is the machine's.
         in_force: The switches as a report shows them.
+        redact: What is taken out of the texts of failures that a scan found.
     """
 
     ledger: Ledger = field(kw_only=True)
@@ -74,6 +75,7 @@ class Oversight(Regrow):
     write_report: Callable[[str, Mapping[str, Any], datetime], object] = lambda _kind, _report, _at: None
     zone: tzinfo | None = None
     in_force: Mapping[str, Any] = field(default_factory=dict)
+    redact: Redaction = field(default_factory=Redaction)
 
     # -- scans ------------------------------------------------------------------------------------------------------
 
@@ -99,7 +101,7 @@ class Oversight(Regrow):
 
     def _take_in(self, source: str, failures: Sequence[Failure], errors: list[str]) -> int:
         known = self.ledger.known([failure.task_id for failure in failures])
-        new = [failure for failure in failures if failure.task_id not in known]
+        new = [self.redact.failure(failure) for failure in failures if failure.task_id not in known]
         taken = 0
         for batch in (new[start : start + SCAN_BATCH] for start in range(0, len(new), SCAN_BATCH)):
             try:

@@ -114,6 +114,7 @@ def open_doors(live: Live, sign: Sign) -> Doors:
     """
     from regrow.adapters.celery.caretaker import Caretaker
     from regrow.adapters.celery.door import Door
+    from regrow.adapters.celery.facts import Terms
     from regrow.adapters.celery.install import Doors
     from regrow.adapters.celery.net import Net
     from regrow.adapters.celery.parent import Parent
@@ -125,11 +126,11 @@ def open_doors(live: Live, sign: Sign) -> Doors:
         live().store.beat(sign(0, 0))  # before its first task begins
     except LedgerError as error:  # it may come back: each failure tries it again
         log.error("regrow: until this is mended failures wait in the folder %s: %s", settings.spool_dir, error)
-    spool, limit = open_spool(settings), settings.envelope_limit_bytes
-    door = Door(live, limit=limit, spool=spool, boot=sign.boot, track=settings.track_starts)
+    spool, terms = open_spool(settings), Terms(settings.envelope_limit_bytes, settings.redaction())
+    door = Door(live, terms=terms, spool=spool, boot=sign.boot, track=settings.track_starts)
     caretaker = Caretaker(live, spool, sign)
-    net = Net(clock, door.wishes, caretaker, limit=limit)
-    return Doors(door, Parent(live, door.wishes, net, caretaker, boot=sign.boot, limit=limit), caretaker)
+    net = Net(clock, door.wishes, caretaker, terms=terms)
+    return Doors(door, Parent(live, door.wishes, net, caretaker, boot=sign.boot, terms=terms), caretaker)
 
 
 def open_spool(settings: Settings) -> Spool:
@@ -291,6 +292,7 @@ def connect(app: Celery, settings: Settings, *, classify: Classifier | None = No
         sources=plugins.sources,
         write_report=partial(write_report, Path(settings.reports_dir)),
         zone=ZoneInfo(settings.timezone) if settings.timezone else None,
+        redact=settings.redaction(),
         **_switches(settings),
     )
 

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from regrow import report
 from regrow.adapters.channels.ledger import InLedger
 from regrow.adapters.sql import Database, SqlLedger, SqlStore
+from regrow.capture import Redaction
 from regrow.model import (
     BUSINESS,
     DATA,
@@ -22,6 +23,7 @@ from regrow.model import (
     UNKNOWN,
     Action,
     Audience,
+    Cause,
     Deed,
     Failure,
     Header,
@@ -132,6 +134,14 @@ def test_a_scan_takes_in_what_no_door_saw(bench: Bench) -> None:
     bench.act(30)
     assert [due.task_id for due in bench.dispatcher.sent] == ["seen", "lost"]
     assert bench.it.scan().taken == 0
+
+
+def test_what_a_scan_finds_is_redacted(bench: Bench) -> None:
+    """An application's own table may hold secrets; the ledger does not take them over."""
+    causes = (Cause("ConnectionError", "cannot reach postgresql://u:geheim@h, pin=4711"),)
+    bench.change(sources=[Table(scanned("t", causes=causes))], redact=Redaction(keys=("pin",)))
+    assert bench.it.scan().taken == 1
+    assert bench.found("t").message == "ConnectionError: cannot reach postgresql://u:***@h, pin=***"
 
 
 def test_a_scanned_row_never_counts_as_another_run(bench: Bench) -> None:

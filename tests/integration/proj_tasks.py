@@ -42,6 +42,14 @@ def broken(key: str) -> None:
 
 
 @task()
+def leaky(key: str, secret: str = "") -> None:
+    """Fail as a driver does that prints the address, and with it the password: one that was given, or its own."""
+    mark(key)
+    password = secret or key[::-1]  # not in the source, for a traceback shows that
+    raise ConnectionError(f"cannot reach postgresql://u:{password}@h")
+
+
+@task()
 def errback(request: Any, exc: BaseException, traceback: Any) -> None:
     """A new-style errback: runs in the worker that failed."""
     mark(f"errback-{request.id}", type(exc).__name__)

@@ -8,6 +8,7 @@ import pytest
 
 from regrow import config
 from regrow.adapters.sql import Database
+from regrow.capture import Redaction
 from regrow.errors import SettingsError
 from regrow.model import NETWORK
 
@@ -138,3 +139,10 @@ def test_a_wrong_address_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(SettingsError, match="set FAILURE_DATABASE_URL") as caught:
         Database(url)
     assert "s3cret" not in str(caught.value)
+
+
+def test_what_is_redacted(empty_place: Path) -> None:
+    """Names are separated by commas of either language; mail addresses are kept unless told otherwise."""
+    assert config.load().redaction() == Redaction()
+    (empty_place / "regrow.toml").write_text("redact_keys = ' pin, 身份证，,kunde '\nredact_emails = true\n")
+    assert config.load().redaction() == Redaction(keys=("pin", "身份证", "kunde"), emails=True)

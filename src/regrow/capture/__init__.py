@@ -9,6 +9,7 @@ from __future__ import annotations
 from regrow.capture.chain import causes_from_exception
 from regrow.capture.clean import display
 from regrow.capture.fingerprint import fingerprint
+from regrow.capture.redact import Redaction
 from regrow.capture.text import causes_from_text
 
-__all__ = ["causes_from_exception", "causes_from_text", "display", "fingerprint"]
+__all__ = ["Redaction", "causes_from_exception", "causes_from_text", "display", "fingerprint"]

@@ -6,7 +6,8 @@ from regrow.model import Cause
 
 #: Longest text kept of one exception, in characters; the middle is cut out, for the fact stands at either end.
 TEXT_LIMIT = 8_000
-_TAIL = 2_000
+#: Of that, at the end behind the cut.
+TAIL_LIMIT = 2_000
 #: Longest class name or code kept, in characters.
 NAME_LIMIT = 200
 
@@ -17,7 +18,7 @@ def clean(text: str, limit: int = TEXT_LIMIT) -> str:
     Unbound `str` methods, because a subclass of str may override any of them.
     """
     if str.__len__(text) > limit:
-        tail = min(_TAIL, limit // 4)
+        tail = min(TAIL_LIMIT, limit // 4)
         head = str.__getitem__(text, slice(0, limit - tail - 3))
         text = head + "..." + str.__getitem__(text, slice(-tail, None))
     whole = str.encode(text, "utf-8", "replace").decode("utf-8")

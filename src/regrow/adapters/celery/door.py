@@ -81,15 +81,17 @@ class Door:
 
     Args:
         live: Gives the pipeline, with the settings as they are now.
-        limit: Largest call that is kept, in bytes.
+        terms: What is kept of a failed run.
         spool: Where facts wait while the ledger is away.
         boot: Names this start of the worker.
         track: True if the start ledger is to know every task that begins, unless its owner says otherwise.
     """
 
-    def __init__(self, live: Callable[[], Regrow], *, limit: int, spool: Spool, boot: str, track: bool = False) -> None:
+    def __init__(
+        self, live: Callable[[], Regrow], *, terms: facts.Terms, spool: Spool, boot: str, track: bool = False
+    ) -> None:
         self._live = live
-        self._limit = limit
+        self._terms = terms
         self._spool = spool
         self._boot = boot
         self._track = track
@@ -241,7 +243,7 @@ class Door:
     def _begin(self, task: Task, request: Context, visit: Visit) -> None:
         try:
             call = facts.failure(
-                task, request, None, visit.wishes, now=self._regrow.clock(), limit=self._limit, call=visit.call
+                task, request, None, visit.wishes, now=self._regrow.clock(), terms=self._terms, call=visit.call
             )
             self._regrow.store.begin(call, self._boot)
             visit.tracked = True
@@ -283,7 +285,7 @@ class Door:
                 error,
                 visit.wishes,
                 now=self._regrow.clock(),
-                limit=self._limit,
+                terms=self._terms,
                 header=visit.header,
                 call=visit.call,
             )

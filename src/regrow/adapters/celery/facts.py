@@ -6,6 +6,7 @@ import json
 import logging
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +27,19 @@ ERROR_LIMIT = 20_000
 
 #: Message header by which the sender of a task names the end user it serves (G6).
 USER_HEADER = "user_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is kept of a failed run.
+
+    Args:
+        limit_bytes: Largest call that is kept.
+        redact: What is taken out of texts; the call stays exact.
+    """
+
+    limit_bytes: int
+    redact: capture.Redaction = field(default_factory=capture.Redaction)
 
 
 def options(task: Task) -> TaskOptions | None:
@@ -64,7 +78,7 @@ def failure(
     wishes: TaskOptions,
     *,
     now: datetime,
-    limit: int,
+    terms: Terms,
     header: Header | None = None,
     call: tuple[Any, Any] | None = None,
     trace: str = "",
@@ -77,13 +91,14 @@ def failure(
         error: The exception; None if the task has only begun.
         wishes: The task owner's options.
         now: When it failed.
-        limit: Largest call that is kept, in bytes.
+        terms: What is kept of it.
         header: Our header on the message, if Regrow sent it.
         call: The arguments as they came, if the task may have changed its own.
         trace: The formatted traceback, where the exception itself has lost its own.
     """
-    causes = capture.causes_from_exception(error) if error is not None else ()
-    text = shortened(trace) if trace or error is None else _traceback(error)
+    redact = terms.redact
+    causes = redact.causes(capture.causes_from_exception(error)) if error is not None else ()
+    text = redact.text(shortened(trace) if trace or error is None else _traceback(error))
     headers = request.headers if isinstance(request.headers, Mapping) else {}
     expires = request.expires or (header.expires if header else "")
     return Failure(
@@ -98,8 +113,8 @@ def failure(
         worker=str(request.hostname or ""),
         queue=str((request.delivery_info or {}).get("routing_key") or ""),
         options=wishes,
-        envelope=envelope.keep(task, request, limit=limit, call=call, expires=expires),
-        error=_stored(task, error) if error is not None else "{}",
+        envelope=envelope.keep(task, request, limit=terms.limit_bytes, call=call, expires=expires),
+        error=redact.json(_stored(task, error)) if error is not None else "{}",
         expected=error is not None and is_expected(task, error),
         parkable=True,
         expires_at=_expiry(expires),
@@ -127,7 +142,9 @@ def shortened(text: str) -> str:
     if len(text) <= TRACEBACK_LIMIT:
         return text
     half = TRACEBACK_LIMIT // 2
-    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+    # From the start of a line: half a line may hold a secret without its name.
+    start = text.find("\n", len(text) - half - 1) + 1 or len(text) - half
+    return f"{text[:half]}\n... {start - half} characters left out ...\n{text[start:]}"
 
 
 def _stored(task: Task, error: BaseException) -> str:

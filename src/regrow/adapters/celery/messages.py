@@ -13,6 +13,7 @@ from celery.app.task import Context
 
 from regrow import capture
 from regrow.adapters.celery import envelope
+from regrow.adapters.celery.facts import Terms
 from regrow.capture.clean import clean
 from regrow.model import Failure, Reason
 
@@ -23,14 +24,14 @@ NAMELESS = "(no task)"
 SHOWN = 500
 
 
-def failure(message: Any, error: Exception, *, now: datetime, limit: int, app: Celery | None = None) -> Failure:
+def failure(message: Any, error: Exception, *, now: datetime, terms: Terms, app: Celery | None = None) -> Failure:
     """What is known of a message that was thrown away.
 
     Args:
         message: The broker's message.
         error: Why it could not be run.
         now: When it came.
-        limit: Largest call that is kept, in bytes.
+        terms: What is kept of it.
         app: The application, if the call itself can be read and only the task is unknown: then it is kept, for a
             worker that knows the task.
     """
@@ -39,17 +40,17 @@ def failure(message: Any, error: Exception, *, now: datetime, limit: int, app: C
     if not isinstance(task_id, str) or not task_id:  # an older protocol has them in the body
         body = _payload(message)
         task_id, name = (body.get("id"), body.get("task")) if isinstance(body, Mapping) else (None, name)
-    causes = capture.causes_from_exception(error)
+    causes = terms.redact.causes(capture.causes_from_exception(error))
     # Two messages with the same bytes are one and the same fault.
     task_id = task_id if isinstance(task_id, str) and task_id else f"message-{_digest(message)}"
     name = name if isinstance(name, str) and name else NAMELESS
-    call = _call(message, headers, name, app, limit) if app is not None else None
+    call = _call(message, headers, name, app, terms.limit_bytes) if app is not None else None
     return Failure(
         task_id=task_id,
         task_name=name,
         failed_at=now,
         causes=causes,
-        traceback=_shown(message, headers),
+        traceback=terms.redact.text(_shown(message, headers)),
         fingerprint=capture.fingerprint(causes, ""),
         queue=str((message.delivery_info or {}).get("routing_key") or ""),
         envelope=call,

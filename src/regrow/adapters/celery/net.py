@@ -33,14 +33,14 @@ class Net:
         clock: Tells the time.
         wishes: What a task's owner said; None if Regrow is to leave the task alone.
         caretaker: Has the ledger take what is heard; the main loop must not wait for that.
-        limit: Largest call that is kept, in bytes.
+        terms: What is kept of a failed run.
     """
 
-    def __init__(self, clock: Clock, wishes: Wishes, caretaker: Caretaker, *, limit: int) -> None:
+    def __init__(self, clock: Clock, wishes: Wishes, caretaker: Caretaker, *, terms: facts.Terms) -> None:
         self._clock = clock
         self._wishes = wishes
         self._caretaker = caretaker
-        self._limit = limit
+        self._terms = terms
         self._deaf = False
 
     def spread(self) -> None:
@@ -133,7 +133,7 @@ class Net:
                         error,
                         wishes,
                         now=self._clock(),
-                        limit=self._limit,
+                        terms=self._terms,
                         header=read_header(context),
                         trace=trace,
                     ),
@@ -146,7 +146,7 @@ class Net:
             )
 
     def _never_run(self, message: Any, error: Exception, app: Celery | None = None) -> None:
-        self._safely(lambda: messages.failure(message, error, now=self._clock(), limit=self._limit, app=app))
+        self._safely(lambda: messages.failure(message, error, now=self._clock(), terms=self._terms, app=app))
 
     def _safely(self, make: Callable[[], Failure]) -> None:
         try:

@@ -47,7 +47,7 @@ class Parent:
         net: Records what is no death.
         caretaker: Has the ledger take what happened.
         boot: Names this start of the worker.
-        limit: Largest call that is kept, in bytes.
+        terms: What is kept of a failed run.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class Parent:
         caretaker: Caretaker,
         *,
         boot: str,
-        limit: int,
+        terms: facts.Terms,
     ) -> None:
         self._live = live
         self._wishes = wishes
         self.net = net
         self._caretaker = caretaker
         self._boot = boot
-        self._limit = limit
+        self._terms = terms
         self._guarded: dict[type[Request], type[Request]] = {}
 
     def hang(self, app: Celery) -> None:
@@ -147,7 +147,7 @@ class Parent:
             error,
             self._wishes(request.task) or TaskOptions(),
             now=self._live().clock(),
-            limit=self._limit,
+            terms=self._terms,
             header=read_header(context),
             trace=trace,
         )
