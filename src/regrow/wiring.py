@@ -127,8 +127,8 @@ def open_doors(live: Live, sign: Sign) -> Doors:
     except LedgerError as error:  # it may come back: each failure tries it again
         log.error("regrow: until this is mended failures wait in the folder %s: %s", settings.spool_dir, error)
     spool, terms = open_spool(settings), Terms(settings.envelope_limit_bytes, settings.redaction())
-    door = Door(live, terms=terms, spool=spool, boot=sign.boot, track=settings.track_starts)
     caretaker = Caretaker(live, spool, sign)
+    door = Door(live, terms=terms, caretaker=caretaker, boot=sign.boot, track=settings.track_starts)
     net = Net(clock, door.wishes, caretaker, terms=terms)
     return Doors(door, Parent(live, door.wishes, net, caretaker, boot=sign.boot, terms=terms), caretaker)
 

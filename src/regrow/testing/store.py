@@ -8,8 +8,22 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from regrow.decide import decide
-from regrow.model import CATEGORIES, NETWORK, Cause, Due, Handled, Header, History, Reason, State
+from regrow.decide import RetryPolicy, decide
+from regrow.model import (
+    CATEGORIES,
+    NETWORK,
+    SYSTEM,
+    WORKER,
+    Cause,
+    Due,
+    Handled,
+    Header,
+    History,
+    Member,
+    Reason,
+    State,
+    TaskOptions,
+)
 from regrow.pipeline import DUE_STATES
 from regrow.ports import Store
 from regrow.testing.doubles import GUIDE, START, a_failure, a_message, a_regrow, a_verdict
@@ -269,6 +283,103 @@ def check_a_transaction_is_all_or_nothing(store: Store) -> None:
     assert store.history("a") == History()
 
 
+def check_a_run_whose_facts_come_in_twice_is_recorded_once(store: Store) -> None:
+    """A key names a run: the same facts again change nothing, whatever has become of the task meanwhile."""
+    regrow = a_regrow(store)
+    first = a_failure(CATEGORIES["unrecoverable_data"], task_id="a", key="k1", ended=True)
+    second = replace(first, key="k2", failed_at=START + timedelta(seconds=5))
+    assert [regrow.handle([one])[0].duplicate for one in (first, first, second, first, second)] == [
+        False,
+        True,
+        False,
+        True,
+        True,
+    ]
+    assert store.history("a").attempts == len(("k1", "k2"))
+    one = a_failure(task_id="b", key="k3")
+    assert not regrow.handle([one])[0].duplicate
+    (due,) = claim(store)
+    assert store.recovered(due.failure, now=START)
+    assert regrow.handle([one])[0].duplicate
+    assert store.history("b").state is State.RECOVERED
+
+
+def check_deaths_are_counted_within_their_hours(store: Store) -> None:
+    """A task that dies again and again is given up after three rescues; deaths of long ago count no more."""
+    idempotent = TaskOptions(idempotent=True)
+    policies = replace(GUIDE, by_category={**GUIDE.by_category, SYSTEM.key: RetryPolicy(300, 50)})
+    decisions = []
+    for name, days in (("a", 0), ("b", 4)):
+        regrow = a_regrow(store, policies=policies)
+        for run in range(1, 6):
+            at = START + timedelta(days=days * run, seconds=run)
+            died = a_failure(
+                SYSTEM, task_id=name, attempt=run, token=f"t{run}", options=idempotent, died=True, failed_at=at
+            )
+            decisions.append(regrow.handle([died])[0].decision.reason)
+    assert decisions == [*[Reason.CAN_HEAL] * 3, *[Reason.POISON] * 2, *[Reason.CAN_HEAL] * 5]
+
+
+def _member(boot: str, seconds: float = 0) -> Member:
+    at = START + timedelta(seconds=seconds)
+    return Member(boot, WORKER, f"{boot}@host", 1, START, at, ("celery",), 0.0, 7)
+
+
+def check_begun_tasks_are_found_when_their_worker_is_silent(store: Store) -> None:
+    """A task is an orphan when its worker has been silent for long enough, or is gone; not before, and not twice."""
+    store.beat(_member("w1"))
+    store.beat(_member("w2"))
+    begun = [replace(a_failure(task_id=name), causes=()) for name in ("a", "b", "c", "d")]
+    for call, boot in zip(begun, ("w1", "w1", "w2", "nobody"), strict=True):
+        store.begin(call, boot)
+    assert store.orphans(START, limit=9) == []
+    store.beat(_member("w2", seconds=100))
+    found = {one.task_id: one for one in store.orphans(START + timedelta(seconds=1), limit=9)}
+    assert sorted(found) == ["a", "b", "d"]
+    assert found["a"].call == begun[0]
+    assert (found["a"].worker, found["a"].seen_at, found["a"].boot) == ("w1@host", START, "w1")
+    assert (found["d"].worker, found["d"].seen_at) == ("", None)
+    assert store.finish("b", "w1")  # it was only slow
+    assert not store.finish("b", "w1")
+    store.forget([found["a"], found["d"]], now=START)
+    assert store.orphans(START + timedelta(seconds=1), limit=9) == []
+    assert not store.finish("a", "w1")
+    store.gone("w2")
+    assert [one.task_id for one in store.orphans(START + timedelta(seconds=1), limit=9)] == ["c"]
+    seen = store.begun("c")
+    assert seen is not None
+    assert (seen.call, seen.boot, seen.worker) == (begun[2], "w2", "")
+    assert store.begun("a") is None
+
+
+def check_a_task_that_begins_elsewhere_is_no_orphan(store: Store) -> None:
+    """A beginning replaces the one before it: only the last worker's silence counts."""
+    call = replace(a_failure(task_id="a"), causes=())
+    store.beat(_member("w1"))
+    store.beat(_member("w2", seconds=100))
+    store.begin(call, "w1")
+    (orphan,) = store.orphans(START + timedelta(seconds=1), limit=9)
+    store.begin(call, "w2")
+    assert store.orphans(START + timedelta(seconds=1), limit=9) == []
+    store.forget([orphan], now=START)
+    assert store.finish("a", "w2")
+
+
+def check_redeliveries_are_counted(store: Store) -> None:
+    """Each copy that a broker delivers again counts, until the task ends; after its hours the count begins anew."""
+    at = [START + timedelta(hours=hours) for hours in (0, 1, 2, 71, 72, 73)]
+    assert [store.rescued("a", now=one) for one in at] == [1, 2, 3, 4, 1, 2]
+    assert store.rescued("b", now=START) == 1
+    store.begin(replace(a_failure(task_id="a"), causes=()), "w1")
+    assert store.rescued("a", now=at[-1]) == len(("72 h", "73 h", "now"))
+    assert store.finish("a", "w1")
+    assert store.rescued("a", now=at[-1]) == 1
+    # What was never begun by a worker that said so is no orphan, and is forgotten.
+    assert store.orphans(START + timedelta(days=9), limit=9) == []
+    store.forget([], now=START + timedelta(days=9))
+    assert store.begun("b") is None
+
+
 #: Each takes a store over an empty, migrated ledger.
 STORE_CHECKS: tuple[Callable[[Store], None], ...] = (
     check_first_failure_is_kept_whole,
@@ -287,4 +398,9 @@ STORE_CHECKS: tuple[Callable[[Store], None], ...] = (
     check_held_tasks_wait,
     check_messages_go_out_once,
     check_a_transaction_is_all_or_nothing,
+    check_a_run_whose_facts_come_in_twice_is_recorded_once,
+    check_deaths_are_counted_within_their_hours,
+    check_begun_tasks_are_found_when_their_worker_is_silent,
+    check_a_task_that_begins_elsewhere_is_no_orphan,
+    check_redeliveries_are_counted,
 )

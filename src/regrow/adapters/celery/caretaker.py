@@ -1,7 +1,8 @@
-"""A thread in a worker's main process: signs of life, and what the main loop must not wait for.
+"""A thread of a worker's process: signs of life, and what must not be waited for.
 
 The main loop of a worker takes messages from the broker and hears of children that died. It must never wait for the
-ledger, so it leaves facts in the spool, on this machine's disk, or tells them here.
+ledger, so it leaves facts in the spool, on this machine's disk, and a moment later this thread hands them in. What the
+disk does not take waits in memory; in a pool's child the thread starts only then.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from threading import Event, Thread
 from time import monotonic
 
 from regrow.adapters.spool import Spool
+from regrow.capture.clean import display
 from regrow.errors import LedgerError, SpoolError
 from regrow.model import Failure, Member
 from regrow.oversight import Oversight
 
 log = logging.getLogger("regrow")
 
-#: How often it looks whether there is something in the spool; what the main loop tells is done at once.
+#: How often it looks whether there is something in the spool; what it is told is done at once.
 LOOK_SECONDS = 1.0
 
 #: Rest after the ledger could not be reached.
@@ -37,62 +39,84 @@ def _wake(_regrow: Oversight) -> None:
 
 
 class Caretaker:
-    """Does in the background what a worker's main process has to tell the ledger.
+    """Does in the background what a worker's process has to tell the ledger.
 
     Args:
         live: Gives the pipeline, with the settings as they are now.
         spool: Where facts wait while the ledger is away.
-        sign: Describes this process, for its sign of life, given its clock's skew and the size of the spool.
+        sign: Describes the worker, for its sign of life, given its clock's skew and the size of the spool.
     """
 
     def __init__(self, live: Callable[[], Oversight], spool: Spool, sign: Callable[[float, int], Member]) -> None:
         self._live = live
         self._spool = spool
         self._sign = sign
+        self._main = os.getpid()
+        self._skew = 0.0
+        self._beat_at = 0.0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
         self._told: Queue[Deed] = Queue(LIMIT)
         self._in_hand: Deed | None = None
         self._stopping = Event()
         self._thread: Thread | None = None
-        self._pid = os.getpid()
-        self._skew = 0.0
-        self._beat_at = 0.0
+
+    def _here(self) -> None:
+        if self._pid != os.getpid():  # a fork inherits neither the thread nor what it was told
+            self._reset()
 
     def start(self) -> None:
         """Begin."""
+        self._here()
         if self._thread is None:
             self._thread = Thread(target=self._run, name="regrow-caretaker", daemon=True)
             self._thread.start()
 
     def stop(self, patience_seconds: float) -> None:
-        """Do what is left, as far as that is quick, and say good-bye to the ledger."""
-        if self._thread is None or self._pid != os.getpid():
-            return
-        self._stopping.set()
-        self.tell(_wake)
-        self._thread.join(patience_seconds)
-        try:
-            self._live().store.gone(self._sign(0, 0).boot)
-        except Exception as error:  # then its silence tells
-            log.warning("regrow cannot say that this worker stops: %s", error)
+        """Do what is left, as far as that is quick; the main process says good-bye to the ledger."""
+        self._here()
+        if self._thread is not None:
+            self._stopping.set()
+            self.tell(_wake)
+            self._thread.join(patience_seconds)
+        if self._pid == self._main:
+            try:
+                self._live().store.gone(self._sign(0, 0).boot)
+            except Exception as error:  # then its silence tells
+                log.warning("regrow cannot say that this worker stops: %s", error)
 
     def keep(self, failure: Failure) -> bool:
-        """Have the ledger take a failure soon; never waits for it. True if its facts are on the disk until then."""
+        """Have the ledger take a failure later; never waits for it. True if its facts are on the disk until then."""
+        self._here()
         try:
             self._spool.put(failure)
         except SpoolError as problem:
             log.error("regrow: %s; the facts of task %s wait in memory", problem, failure.task_id)
-            self.tell(lambda regrow: regrow.handle([failure]))
+            try:
+                self.tell(lambda regrow: regrow.handle([failure]))
+            except Full:
+                what = display(failure.causes[0])
+                log.critical("regrow has lost the facts of task %s[%s]: %s", failure.task_name, failure.task_id, what)
+            self.start()
             return False
-        self.tell(_wake)
+        if self._pid == self._main:  # a child's main process finds them by itself
+            self.tell(_wake)
         return True
 
     def tell(self, deed: Deed) -> None:
-        """Have something done soon; never waits."""
+        """Have something done soon; never waits.
+
+        Raises:
+            queue.Full: Too much waits in memory: the ledger has been away for long.
+        """
+        self._here()
         try:
             self._told.put_nowait(deed)
         except Full:
             if deed is not _wake:
-                log.critical("regrow: the ledger has been away for too long; facts are lost")
+                raise
 
     def _run(self) -> None:
         while True:
@@ -107,6 +131,8 @@ class Caretaker:
                 return
 
     def _work(self) -> None:
+        if self._pid != self._main:
+            return
         regrow = self._live()
         if self._spool.waiting():
             taken = self._spool.replay(regrow.handle)
@@ -124,6 +150,11 @@ class Caretaker:
                     self._in_hand = self._told.get(timeout=wait_seconds)
                 except Empty:
                     return
-            self._in_hand(regrow)
+            try:
+                self._in_hand(regrow)
+            except LedgerError:
+                raise
+            except Exception:  # it would fail for ever, and everything behind it would wait
+                log.exception("regrow could not do what it was told")
             self._in_hand = None
             wait_seconds = 0

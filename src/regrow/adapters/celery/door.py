@@ -29,13 +29,12 @@ from celery.app.task import Context
 from celery.exceptions import Ignore, Reject, Retry
 
 from regrow.adapters.celery import facts
+from regrow.adapters.celery.caretaker import Caretaker
 from regrow.adapters.celery.envelope import read_header
 from regrow.adapters.celery.keepalive import KeepAlive
-from regrow.adapters.spool import Spool
-from regrow.capture.clean import display
 from regrow.decide import DEATH_LIMIT, LONGEST_LEASE
 from regrow.errors import LedgerError, Poisoned
-from regrow.model import Action, Failure, Handled, Header, Reason, State, TaskOptions
+from regrow.model import Action, Handled, Header, Reason, State, TaskOptions
 from regrow.pipeline import Regrow
 
 log = logging.getLogger("regrow")
@@ -82,17 +81,17 @@ class Door:
     Args:
         live: Gives the pipeline, with the settings as they are now.
         terms: What is kept of a failed run.
-        spool: Where facts wait while the ledger is away.
+        caretaker: Has the ledger take later what it does not take now.
         boot: Names this start of the worker.
         track: True if the start ledger is to know every task that begins, unless its owner says otherwise.
     """
 
     def __init__(
-        self, live: Callable[[], Regrow], *, terms: facts.Terms, spool: Spool, boot: str, track: bool = False
+        self, live: Callable[[], Regrow], *, terms: facts.Terms, caretaker: Caretaker, boot: str, track: bool = False
     ) -> None:
         self._live = live
         self._terms = terms
-        self._spool = spool
+        self._caretaker = caretaker
         self._boot = boot
         self._track = track
         self._main = os.getpid()
@@ -300,22 +299,9 @@ class Door:
                 problem,
                 exc_info=not isinstance(problem, LedgerError),  # which says all there is to say
             )
-            if failure is not None:
-                self._keep(failure)
+            if failure is not None:  # Celery is about to end the task, unless it waits for an end already
+                self._caretaker.keep(replace(failure, parkable=False, ended=not failure.parked))
             return None
-
-    def _keep(self, failure: Failure) -> None:
-        """The ledger has not taken a failure: let its facts wait on disk. Celery is about to end the task."""
-        try:
-            self._spool.put(replace(failure, parkable=False, ended=not failure.parked))
-        except Exception as problem:
-            log.critical(
-                "regrow has lost the facts of a failure of task %s[%s], %s: %s",
-                failure.task_name,
-                failure.task_id,
-                display(failure.causes[0]),
-                problem,
-            )
 
     def _ending(self, task: Task, request: Context, handled: Handled, error: Exception) -> Exception | None:
         history, decision = handled.history, handled.decision

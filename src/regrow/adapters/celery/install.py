@@ -155,6 +155,8 @@ class Installation:
             self.meter.count(failed=failed)
 
     def _child_shutdown(self, **_: Any) -> None:
+        if self.doors is not None and self.doors.caretaker is not None:
+            self.doors.caretaker.stop(STOP_SECONDS)
         if self.meter is not None:
             self.meter.flush()
 
@@ -224,6 +226,4 @@ class Installation:
 
     def _worker_shutdown(self, **_: Any) -> None:
         self._child_shutdown()
-        if self.doors is not None and self.doors.caretaker is not None:
-            self.doors.caretaker.stop(STOP_SECONDS)
         self._stop_keeper()

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from queue import Full
 from typing import Any
 from uuid import uuid4
 
@@ -118,7 +120,8 @@ class Parent:
         else:
             self._caretaker.keep(replace(failure, parkable=False, ended=True))
         # The start ledger, if it knew of the run, need no longer look for it.
-        self._caretaker.tell(lambda regrow: regrow.store.finish(task_id, self._boot))
+        with suppress(Full):  # it then finds a run that is recorded
+            self._caretaker.tell(lambda regrow: regrow.store.finish(task_id, self._boot))
         return parked
 
     def _park(self, request: Request, info: Any, failure: Failure) -> None:
