@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager
+from uuid import uuid4
 
 from benchmarks import measure, tasks
 
@@ -76,8 +77,6 @@ def run(sides, folder):
 
 def serve():
     """Obey the orders on standard input."""
-    from uuid import uuid4
-
     import celery.app.trace
     from celery import signals
 
@@ -91,25 +90,31 @@ def serve():
     }
     for line in sys.stdin:
         name, number = line.split()
-        task, calls = trace[name], []
-        for _ in range(int(number)):
-            one = str(uuid4())
-            request = {
+        seconds = call(trace[name], name, side.name, int(number))
+        print(json.dumps({"seconds": seconds, "recorded": recorded(side)}), flush=True)
+
+
+def call(trace, task, queue, number):
+    """Run so many calls of a task through a tracer; return the seconds they took."""
+    requests = []
+    for _ in range(number):
+        one = str(uuid4())
+        requests.append(
+            {
                 "id": one,
-                "task": f"bench.{name}",
+                "task": f"bench.{task}",
                 "root_id": one,
                 "args": [4711, 12.5],
                 "kwargs": {},
                 "retries": 0,
                 "hostname": "bench@localhost",
-                "delivery_info": {"exchange": "", "routing_key": side.name, "priority": 0, "redelivered": False},
+                "delivery_info": {"exchange": "", "routing_key": queue, "priority": 0, "redelivered": False},
             }
-            calls.append((one, request))
-        begin = time.perf_counter()
-        for one, request in calls:
-            task(one, [4711, 12.5], {}, request)
-        seconds = time.perf_counter() - begin
-        print(json.dumps({"seconds": seconds, "recorded": recorded(side)}), flush=True)
+        )
+    begin = time.perf_counter()
+    for request in requests:
+        trace(request["id"], [4711, 12.5], {}, request)
+    return time.perf_counter() - begin
 
 
 if __name__ == "__main__":
