@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +12,7 @@ from celery import Task
 from celery.app.task import Context
 
 from regrow import capture
-from regrow.adapters.celery import envelope
+from regrow.adapters.celery import envelope, tracebacks
 from regrow.capture.clean import clean, text_of
 from regrow.model import Failure, Header, TaskOptions
 
@@ -110,7 +109,7 @@ def failure(
 def _traceback(error: BaseException) -> str:
     """The formatted traceback; the middle of a very long one is left out."""
     try:
-        text = clean("".join(traceback.format_exception(error)), 50 * TRACEBACK_LIMIT)
+        text = clean(tracebacks.text_of(error), 50 * TRACEBACK_LIMIT)
     except Exception as broken:  # a hostile __str__ or __cause__ must not cost the record
         return f"(the traceback cannot be formatted: {type(broken).__name__})"
     if len(text) <= TRACEBACK_LIMIT:
