@@ -222,19 +222,20 @@ class Door:
         try:
             if visit.header is None and facts.is_expected(task, error):
                 return None
+            regrow = self._regrow
             failure = facts.failure(
                 task,
                 request,
                 error,
                 visit.wishes,
                 header=visit.header,
-                now=self._regrow.clock(),
+                now=regrow.clock(),
                 limit=self._limit,
                 call=visit.call,
                 work_done=work_done,
             )
             failure = failure if parkable else replace(failure, parkable=False)
-            visit.handled = self._regrow.handle([failure])[0]
+            visit.handled = regrow.handle([failure])[0]
             return self._ending(task, request, visit.handled, error)
         except Exception as problem:
             log.error(
