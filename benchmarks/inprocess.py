@@ -77,21 +77,24 @@ def run(sides, folder):
 
 def serve():
     """Obey the orders on standard input."""
-    import celery.app.trace
-    from celery import signals
-
     from benchmarks.sides import app, recorded, side
 
-    signals.worker_init.send(sender=None)
-    # Not imported by name: Sentry puts its own in the place.
-    trace = {
-        task: celery.app.trace.build_tracer(f"bench.{task}", app.tasks[f"bench.{task}"], app=app)
-        for task in tasks.NAMES
-    }
+    trace = {task: tracer(app, task) for task in tasks.NAMES}
     for line in sys.stdin:
         name, number = line.split()
         seconds = call(trace[name], name, side.name, int(number))
         print(json.dumps({"seconds": seconds, "recorded": recorded(side)}), flush=True)
+
+
+def tracer(app, task):
+    """Celery's tracer of a task, made as a worker makes it."""
+    import celery.app.trace
+    from celery import signals
+
+    signals.worker_init.send(sender=None)
+    celery.app.trace.setup_worker_optimizations(app, "bench@localhost")
+    # Not imported by name: Sentry puts its own in the place.
+    return celery.app.trace.build_tracer(f"bench.{task}", app.tasks[f"bench.{task}"], app=app)
 
 
 def call(trace, task, queue, number):

@@ -114,9 +114,6 @@ class Clock:
 def child():
     """Run one side's calls under the clock; print microseconds per call of each stage, a line for each round."""
     logging.disable(logging.CRITICAL)
-    from celery import signals
-    from celery.app.trace import build_tracer
-
     from benchmarks import inprocess, tasks
     from benchmarks.sides import app, side
 
@@ -124,9 +121,8 @@ def child():
     clock.put()
     for task in tasks.NAMES:
         app.tasks[f"bench.{task}"].run = clock.wrapped(TASK, app.tasks[f"bench.{task}"].run)
-    signals.worker_init.send(sender=None)
     for task in ("refused", "healable"):
-        trace = build_tracer(f"bench.{task}", app.tasks[f"bench.{task}"], app=app)
+        trace = inprocess.tracer(app, task)
         inprocess.call(trace, task, side.name, 100)
         for _ in range(ROUNDS):
             clock.seconds.clear()
