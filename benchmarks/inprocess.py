@@ -79,22 +79,25 @@ def serve():
     """Obey the orders on standard input."""
     from benchmarks.sides import app, recorded, side
 
-    trace = {task: tracer(app, task) for task in tasks.NAMES}
+    trace = start(app)
     for line in sys.stdin:
         name, number = line.split()
         seconds = call(trace[name], name, side.name, int(number))
         print(json.dumps({"seconds": seconds, "recorded": recorded(side)}), flush=True)
 
 
-def tracer(app, task):
-    """Celery's tracer of a task, made as a worker makes it."""
+def start(app):
+    """Do what a worker does when it starts; return Celery's tracer of each task."""
     import celery.app.trace
     from celery import signals
 
     signals.worker_init.send(sender=None)
     celery.app.trace.setup_worker_optimizations(app, "bench@localhost")
     # Not imported by name: Sentry puts its own in the place.
-    return celery.app.trace.build_tracer(f"bench.{task}", app.tasks[f"bench.{task}"], app=app)
+    return {
+        task: celery.app.trace.build_tracer(f"bench.{task}", app.tasks[f"bench.{task}"], app=app)
+        for task in tasks.NAMES
+    }
 
 
 def call(trace, task, queue, number):

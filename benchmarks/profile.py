@@ -121,8 +121,9 @@ def child():
     clock.put()
     for task in tasks.NAMES:
         app.tasks[f"bench.{task}"].run = clock.wrapped(TASK, app.tasks[f"bench.{task}"].run)
+    tracers = inprocess.start(app)
     for task in ("refused", "healable"):
-        trace = inprocess.tracer(app, task)
+        trace = tracers[task]
         inprocess.call(trace, task, side.name, 100)
         for _ in range(ROUNDS):
             clock.seconds.clear()
