@@ -38,8 +38,8 @@ class SqlStore(Keeping, Presence):
     @contextmanager
     def transaction(self, *, durable: bool) -> Iterator[SqlTransaction]:
         """Open a transaction that writes."""
-        with self._database.write(durable=durable) as connection:
-            yield SqlTransaction(connection)
+        with self._database.capture(durable=durable) as ledger:
+            yield SqlTransaction(ledger)
 
     def claim(self, now: datetime, *, limit: int, lease: timedelta, states: Sequence[State]) -> list[Due]:
         """Take what is due, oldest first, under one fresh token."""
