@@ -19,6 +19,9 @@ COMPRESS_ABOVE_BYTES = 4096
 #: In `started_retries` of a claimed row: an earlier sending of the attempt began, and its silence is counted already.
 STARTED_BEFORE = -1
 
+#: Nothing of Regrow's own is left to do, except that Celery may still wait for the end.
+ENDED = (State.HANDED_OVER, State.EXHAUSTED, State.DISMISSED)
+
 #: In `project_at`: it has changed, and nobody has tried to project that yet.
 AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 

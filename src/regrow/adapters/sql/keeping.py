@@ -17,9 +17,6 @@ from regrow.adapters.sql.tables import Instant, alert, attempt, envelope, failur
 from regrow.adapters.sql.transaction import TOUCHED, insert_messages, insert_notes
 from regrow.model import Deed, Message, Reason, Record, State
 
-#: Nothing of Regrow's own is left to do, except that Celery may still wait for the end.
-ENDED = (State.HANDED_OVER, State.EXHAUSTED, State.DISMISSED)
-
 #: A person is needed.
 _NEEDS_PERSON = (State.HANDED_OVER, State.EXHAUSTED, State.HELD)
 
@@ -54,7 +51,7 @@ class Keeping:
 
     def again(self, one: int, *, now: datetime, by: str = "") -> bool:
         """A person wants this one retried."""
-        resting = failure.c.state.in_((State.SCHEDULED, State.HELD, *ENDED))
+        resting = failure.c.state.in_((State.SCHEDULED, State.HELD, *coding.ENDED))
         # An order to fail that is on its way must not meet the retry.
         free = or_(failure.c.state.in_((State.SCHEDULED, State.HELD)), not_(failure.c.parked))
         kept = select(envelope.c.failure_id).where(envelope.c.failure_id == one).exists()

@@ -11,7 +11,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, Row, and_, case, delete, func, literal, not_, or_, select, true, update
 
 from regrow.adapters.sql import coding
-from regrow.adapters.sql.keeping import ENDED, Keeping
+from regrow.adapters.sql.keeping import Keeping
 from regrow.adapters.sql.presence import Presence
 from regrow.adapters.sql.tables import Instant, attempt, envelope, failure, outbox
 from regrow.adapters.sql.transaction import (
@@ -130,7 +130,7 @@ class SqlStore(Keeping, Presence):
         """May this worker run the attempt?"""
         mine = and_(failure.c.id == header.failure, failure.c.token == header.token)
         if header.close:
-            waits = and_(failure.c.parked, failure.c.state.in_(ENDED), failure.c.started_retries.is_(None))
+            waits = and_(failure.c.parked, failure.c.state.in_(coding.ENDED), failure.c.started_retries.is_(None))
             statement = update(failure).where(mine, waits).values(due_at=due_at, started_retries=retries)
         else:
             first = or_(failure.c.started_retries.is_(None), failure.c.started_retries < retries)
@@ -178,7 +178,7 @@ class SqlStore(Keeping, Presence):
     def closed(self, failures: Sequence[int], *, now: datetime) -> None:
         """Celery has ended these tasks."""
         touched = {name: case((failure.c.parked, value), else_=failure.c[name]) for name, value in TOUCHED.items()}
-        ended = failure.c.state.in_(ENDED)
+        ended = failure.c.state.in_(coding.ENDED)
         self._update(failures, ended, due_at=None, token=None, ordered=False, parked=False, **touched)
 
     def history(self, task_id: str) -> History:

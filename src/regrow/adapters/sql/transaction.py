@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Row, bindparam, insert, literal, select, update
+from sqlalchemy import Connection, Executable, Row, bindparam, case, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from regrow.adapters.sql import coding
@@ -58,6 +58,9 @@ class SqlTransaction:
                 taken.add(known)
             kept.append(replace(one, id=known, duplicate=one.duplicate or second))
         fresh = [one for one in kept if not one.duplicate]
+        # Celery has ended a task that the ledger holds: nobody waits for its end any longer.
+        ended = [one for one in kept if one.duplicate and one.failure.ended and one.history.parked]
+        self._ledger.run(_UNPARK, [{"failure_id": one.id} for one in ended])
         self._advance([one for one in fresh if one.history.failure is not None])
         self._insert_rows(fresh)
         known_now = self._known([kept[index].failure for index in late])
@@ -112,6 +115,16 @@ _INSERT_NEW = {
     .returning(failure.c.id, failure.c.task_id)
     for name, dialect in _DIALECTS.items()
 }
+_UNPARK = (
+    update(failure)
+    .where(failure.c.id == bindparam("failure_id"), failure.c.parked)
+    .values(
+        parked=False,
+        ordered=False,
+        due_at=case(*((failure.c.state == one.value, None) for one in coding.ENDED), else_=failure.c.due_at),
+        **TOUCHED,
+    )
+)
 _INSERT_ATTEMPT = insert(attempt).inline()
 _INSERT_MESSAGE = {
     name: dialect.insert(outbox).inline().on_conflict_do_nothing(index_elements=["key"])
@@ -150,7 +163,15 @@ def history_of(row: Row[Any]) -> History:
     """Where a failure stands, from its row."""
     state = State(row.state)
     return History(
-        row.id, state, row.attempts, row.parked, row.token, row.first_failed_at, row.deaths, row.deaths_since
+        row.id,
+        state,
+        row.attempts,
+        row.parked,
+        row.token,
+        row.first_failed_at,
+        row.last_failed_at,
+        row.deaths,
+        row.deaths_since,
     )
 
 
