@@ -58,11 +58,11 @@ def make(site: dict[str, Any]) -> Celery:
         else {},
     }
     app.conf.update({**conf, **site["conf"]})
-    from tests.integration import proj_deaths, proj_odd, proj_tasks
+    from tests.integration import proj_deaths, proj_hostile, proj_odd, proj_tasks
 
-    assert proj_odd, proj_deaths  # importing them has made their tasks
+    assert proj_odd, (proj_deaths, proj_hostile)  # importing them has made their tasks
     for function, options in _TASKS:
-        app.task(name=PREFIX + function.__name__, shared=False, **options)(function)
+        app.task(**{"name": PREFIX + function.__name__, **options}, shared=False)(function)
     app.register_task(proj_tasks.Classy())
     app.finalize()
     return app
