@@ -30,6 +30,11 @@ from regrow.model.figures import (
     Figures,
     Notice,
 )
+from regrow.model.finding import (
+    Finding,
+    Level,
+    Symptom,
+)
 from regrow.model.judgement import (
     Action,
     Decision,
@@ -57,17 +62,14 @@ from regrow.model.record import (
 from regrow.model.setup import (
     AppFacts,
     BrokerFacts,
-    Finding,
     FolderFacts,
     LedgerFacts,
-    Level,
     QueueFacts,
     ResultsFacts,
     Scheduled,
     SetUp,
     SpoolFacts,
     Switches,
-    Symptom,
     TaskFacts,
     WorkersFacts,
 )
