@@ -273,6 +273,9 @@ class Ledger(Protocol):
     def members(self) -> list[Member]:
         """Everybody who has given a sign of life and not said good-bye; the latest first."""
 
+    def waiting(self) -> dict[str, int]:
+        """How many failures wait to run again, held ones only if Celery waits too, by their queue's routing key."""
+
     def inbox(self, user_id: str, *, unread: bool = False, limit: int = 100) -> list[Notice]:
         """A user's messages, newest first; `unread`: only those not read."""
 

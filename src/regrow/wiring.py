@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from regrow import config
 from regrow.config import Settings
 from regrow.errors import LedgerError, SettingsError
-from regrow.model import Audience, Cause, Failure, Lease, Verdict
+from regrow.model import Audience, Cause, Failure, Lease, SetUp, Switches, Verdict
 from regrow.oversight import ALERTS, Oversight
 
 if TYPE_CHECKING:
@@ -371,6 +371,33 @@ def upgrade(settings: Settings) -> tuple[str | None, str]:
         return migrate(database)
     finally:
         database.close()
+
+
+def examine(app: Celery, settings: Settings, *, app_name: str) -> SetUp:
+    """Look at everything that a set-up needs; changes nothing, and waits half a minute at most.
+
+    Args:
+        app: The Celery application.
+        settings: The settings.
+        app_name: How the command line names the application.
+    """
+    from regrow.adapters.examination import examine as look
+    from regrow.adapters.sql import Database
+
+    return look(
+        app,
+        app_name,
+        database=Database(settings.database_url, patience_seconds=PATIENCE_SECONDS),
+        spool=open_spool(settings),
+        folders={name: Path(getattr(settings, name)) for name in ("logs_dir", "reports_dir", "spool_dir")},
+        clock=clock,
+        redact=settings.redaction().text,
+    )
+
+
+def switches(settings: Settings) -> Switches:
+    """The settings that the findings of an examination depend on."""
+    return Switches(**{name: getattr(settings, name) for name in Switches.__slots__})
 
 
 def load_classifier(patterns: Mapping[Any, Sequence[str]] | None = None) -> Classifier:

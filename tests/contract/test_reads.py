@@ -114,3 +114,27 @@ def test_what_is_not_there_is_not_found(which: str, store: SqlStore, ledger: Sql
     a_regrow(store).handle([a_failure()])
     assert ledger.find(which) is None
     assert ledger.failures(task_name=which or "-") == []
+
+
+def test_waiting_by_queue(store: SqlStore, ledger: SqlLedger) -> None:
+    """What may run again is counted by its queue: live failures, and held ones that Celery waits for."""
+    assert ledger.waiting() == {}
+    assert ledger.balance(START).overdue_since is None
+    regrow = a_regrow(store)
+    handled = regrow.handle(
+        [
+            a_failure(queue="slow"),
+            a_failure(queue="slow"),
+            a_failure(queue="fast"),
+            a_failure(DATA, queue="fast"),
+            a_failure(queue=""),
+        ]
+    )
+    claim(store, limit=1)
+    assert ledger.waiting() == {"slow": 2, "fast": 1}
+    assert handled[0].id is not None
+    store.recovered(handled[0].id, now=START)
+    assert ledger.waiting() == {"slow": 1, "fast": 1}
+    due = ledger.balance(START + timedelta(hours=1)).overdue_since
+    assert due is not None
+    assert START < due < START + timedelta(hours=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from regrow.config import Settings
-from regrow.model import Reason, State, TaskOptions
+from regrow.model import Level, Reason, State, Symptom, TaskOptions
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
@@ -42,6 +42,18 @@ def test_every_state_is_documented(state):
 def test_every_reason_is_documented(reason):
     """Each reason that a ledger can show has its line."""
     assert f"| `{reason}` |" in (ROOT / "docs/states.md").read_text()
+
+
+def test_every_finding_of_the_doctor_is_documented():
+    """Each finding has its line with a level, in the order of the code, and no other has one."""
+    page = (ROOT / "docs/doctor.md").read_text().partition("## Findings")[2]
+    lines = (line for line in page.splitlines() if line.startswith("| `"))
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert [name for name, *_ in rows] == [f"`{name}`" for name in Symptom]
+    for name, level, says, mend in rows:
+        assert level.startswith(tuple(Level)), name
+        assert says.endswith("."), name
+        assert bool(mend) is (level != Level.FINE), name
 
 
 def test_links_between_pages_lead_somewhere():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from regrow.cli import orders, reports
+from regrow.cli import doctor, orders, reports
 from regrow.cli.common import AsJson, complain, found
 from regrow.cli.session import Session
 from regrow.errors import RegrowError, SettingsError
@@ -65,7 +65,15 @@ cli = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (orders.retry, orders.dismiss, orders.confirm, reports.scan, reports.report, reports.analyze):
+for command in (
+    doctor.doctor,
+    orders.retry,
+    orders.dismiss,
+    orders.confirm,
+    reports.scan,
+    reports.report,
+    reports.analyze,
+):
     cli.command()(command)
 cli.add_typer(orders.alerts, name="alerts")
 cli.command()(orders.inbox)

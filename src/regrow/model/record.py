@@ -151,6 +151,7 @@ class Balance:
         overdue: How many are due and not yet looked at.
         parked: How many tasks Celery waits for.
         undelivered: Messages that wait for delivery.
+        overdue_since: When the oldest of the overdue ones was due; None if there is none.
     """
 
     captured: int
@@ -158,6 +159,7 @@ class Balance:
     overdue: int
     parked: int
     undelivered: int
+    overdue_since: datetime | None = None
 
     @property
     def balanced(self) -> bool:

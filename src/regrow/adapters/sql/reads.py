@@ -33,6 +33,9 @@ _LATEST = select(failure, attempt.c.exception_type, attempt.c.message, _KEPT.lab
     attempt, and_(attempt.c.failure_id == failure.c.id, attempt.c.number == failure.c.attempts)
 )
 
+#: States from which a failure may run again without anybody sending it anew.
+_WAITING = (State.NEW, State.SCHEDULED, State.DISPATCHED, State.HELD)
+
 #: Ids asked for in one statement.
 _CHUNK = 500
 
@@ -56,13 +59,15 @@ class SqlLedger(Counting):
             counts = connection.execute(select(failure.c.state, func.count()).group_by(failure.c.state))
             by_state = dict.fromkeys(State, 0) | {State(state): count for state, count in counts}
             captured = select(func.count(func.distinct(attempt.c.failure_id)))
-            overdue = select(func.count()).where(failure.c.due_at <= now)
+            overdue = select(func.count(), func.min(failure.c.due_at)).where(failure.c.due_at <= now)
             parked = select(func.count()).where(failure.c.parked)
             undelivered = select(func.count()).where(outbox.c.delivered_at.is_(None))
+            late, late_since = connection.execute(overdue).one()
             return Balance(
                 captured=connection.execute(captured).scalar_one(),
                 by_state=by_state,
-                overdue=connection.execute(overdue).scalar_one(),
+                overdue=late,
+                overdue_since=late_since,
                 parked=connection.execute(parked).scalar_one(),
                 undelivered=connection.execute(undelivered).scalar_one(),
             )
@@ -135,6 +140,13 @@ class SqlLedger(Counting):
         with self._database.read() as connection:
             rows = connection.execute(select(member).order_by(member.c.seen_at.desc())).all()
         return [_member(row) for row in rows]
+
+    def waiting(self) -> dict[str, int]:
+        """How many failures wait to run again, by the routing key of their queue."""
+        mine = and_(failure.c.state.in_(_WAITING), or_(failure.c.state != State.HELD, failure.c.parked))
+        query = select(failure.c.queue, func.count()).where(mine, failure.c.queue != "").group_by(failure.c.queue)
+        with self._database.read() as connection:
+            return {row[0]: int(row[1]) for row in connection.execute(query.order_by(failure.c.queue))}
 
     def inbox(self, user_id: str, *, unread: bool = False, limit: int = 100) -> list[Notice]:
         """A user's messages, newest first."""
