@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import Any
 
-from celery import signals
+from celery import _state, signals
 
 from tests.integration import proj_site
 
@@ -67,3 +68,32 @@ def _reporting(**_: Any) -> None:
 
 
 _reporting()
+
+
+def _eavesdrop() -> None:
+    """Write down what Celery tells by its signals, and where: the facts that Regrow relies on."""
+    main = os.getpid()
+
+    def on(name: str) -> Any:
+        def receive(sender: Any = None, **given: Any) -> None:
+            request = given.get("request") or getattr(sender, "request", None)
+            told = {
+                "signal": name,
+                "main": os.getpid() == main,
+                "task_id": str(given.get("task_id") or given.get("id") or getattr(request, "id", "") or ""),
+                "request": str(getattr(request, "id", "") or ""),
+                "exception": type(given.get("exception") or given.get("exc")).__name__,
+                "traceback": type(given.get("traceback")).__name__,
+                "expired": bool(given.get("expired")),
+                "running": _state.get_current_task() is not None,
+            }
+            proj_site.mark("told", json.dumps(told))
+
+        return receive
+
+    for name in ("task_failure", "task_retry", "task_unknown", "task_rejected", "task_revoked", "task_postrun"):
+        getattr(signals, name).connect(on(name), weak=False)
+
+
+if "REGROW_TEST_EAVESDROP" in os.environ:
+    _eavesdrop()
