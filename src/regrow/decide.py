@@ -138,6 +138,10 @@ def decide(
         return Decision(Action.GIVE_UP, Reason.RETRIES_USED_UP, close_at)
     # A task whose message was parked keeps waiting in the ledger; in observe mode nothing is ever taken from Celery.
     park = failure.parked or (policies.acting and failure.parkable and failure.options.park)
+    if close_at is not None and not park and not policies.acting:
+        # Celery has waited for it and ends it now. It stays marked until that is done, or a death in between would
+        # leave Celery waiting for ever.
+        return Decision(Action.GIVE_UP, Reason.OBSERVING, close_at)
     if (verdict.caution or failure.work_done) and not failure.options.idempotent:
         return Decision(Action.HOLD, Reason.WORK_MAY_BE_DONE, park=park)
     wait = policy.delay_seconds(attempt) if plan is None else plan.delay_seconds

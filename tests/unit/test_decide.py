@@ -155,6 +155,14 @@ def test_every_end_of_a_parked_task_is_looked_at() -> None:
     for failure, verdict in ((a_failure(), a_verdict(DATA)), (a_failure(expected=True), a_verdict())):
         assert decided(failure, verdict, attempt=2, history=parked).due_at == START + decide.CLOSE_WAIT
     assert decided(attempt=9, history=parked).due_at == START + decide.CLOSE_WAIT
+    # In observe mode a failed retry of what was parked before is its end.
+    seen = [
+        decided(failure, history=parked, attempt=2, policies=replace(GUIDE, acting=False))
+        for failure in (a_failure(), a_failure(work_done=True))
+    ]
+    assert seen == [Decision(Action.GIVE_UP, Reason.OBSERVING, START + decide.CLOSE_WAIT)] * 2
+    gone = decided(a_failure(ended=True), history=parked, attempt=2, policies=replace(GUIDE, acting=False))
+    assert (gone.action, gone.reason) == (Action.HOLD, Reason.OBSERVING)
 
 
 def test_a_category_without_a_schedule_waits_as_temporary_ones_do() -> None:
