@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,7 +13,10 @@ from regrow.model import (
     Due,
     Ending,
     Failure,
+    Hindrance,
     History,
+    Leftover,
+    Member,
     Plan,
     Reason,
     Record,
@@ -21,6 +24,7 @@ from regrow.model import (
     State,
     Verdict,
 )
+from regrow.model.presence import WORKER
 
 #: A longer wait than this is a person's business, whatever Retry-After says.
 LONGEST_WAIT = timedelta(hours=24)
@@ -271,6 +275,30 @@ def ended(due: Due, ending: Ending | None) -> tuple[State, Reason] | None:
         begun = State.HELD, Reason.FELL_SILENT
         return begun if due.started else (State.HANDED_OVER, Reason.ALREADY_FAILED)
     return None
+
+
+def hindrance(
+    one: Leftover, members: Sequence[Member], *, since: datetime, now: datetime, silence: timedelta
+) -> Hindrance:
+    """Why something is still there after the ledger was to be emptied, as far as the ledger can tell.
+
+    Args:
+        one: What is left.
+        members: Who has given signs of life.
+        since: When the emptying began.
+        now: The present.
+        silence: Whoever has been silent for longer counts as dead.
+    """
+    if one.state in (State.SCHEDULED, State.HELD) and one.parked and one.first_failed_at >= since:
+        return Hindrance.PARKED_MEANWHILE
+    if one.state is State.DISPATCHED and one.started:
+        return Hindrance.RUNNING
+    if one.state is not State.DISPATCHED:
+        return Hindrance.NOT_SENT if one.state.live or not one.ordered else Hindrance.ENDING
+    served = any(
+        member.kind == WORKER and one.queue in member.queues and member.silent_for(now) <= silence for member in members
+    )
+    return Hindrance.QUEUED if served else Hindrance.NO_WORKER
 
 
 def lease(run: timedelta, rescues: int) -> timedelta:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from regrow.model.failure import Failure
 
@@ -37,6 +37,10 @@ class Member:
     queues: tuple[str, ...] = ()
     skew_seconds: float = 0.0
     spooled_bytes: int = 0
+
+    def silent_for(self, now: datetime) -> timedelta:
+        """How long it has given no sign of life; the error of its clock is taken out."""
+        return now - self.seen_at + timedelta(seconds=self.skew_seconds)
 
 
 @dataclass(frozen=True, slots=True)

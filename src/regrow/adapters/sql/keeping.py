@@ -13,12 +13,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from regrow.adapters.sql import coding
 from regrow.adapters.sql.engine import Database
 from regrow.adapters.sql.reads import full_records
-from regrow.adapters.sql.tables import Instant, alert, attempt, envelope, failure, lease, notice, run
+from regrow.adapters.sql.tables import ENDED, Instant, alert, attempt, envelope, failure, lease, notice, run
 from regrow.adapters.sql.transaction import TOUCHED, insert_messages, insert_notes
 from regrow.model import Deed, Message, Reason, Record, State
-
-#: Nothing of Regrow's own is left to do, except that Celery may still wait for the end.
-ENDED = (State.HANDED_OVER, State.EXHAUSTED, State.DISMISSED)
 
 #: A person is needed.
 _NEEDS_PERSON = (State.HANDED_OVER, State.EXHAUSTED, State.HELD)
