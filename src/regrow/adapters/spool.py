@@ -88,6 +88,10 @@ class Spool:
         """How many bytes wait, those put aside included."""
         return sum(size for _, size in self._files((_OPEN, _TAKEN, _DAMAGED)))
 
+    def damaged(self) -> int:
+        """How many bytes were put aside."""
+        return sum(size for _, size in self._files((_DAMAGED,)))
+
     def waiting(self) -> bool:
         """True if there is something to replay."""
         return any(True for _ in self._files((_OPEN, _TAKEN)))
