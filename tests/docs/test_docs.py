@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from regrow.config import Settings
-from regrow.model import Reason, State, TaskOptions
+from regrow.model import Hindrance, Reason, State, TaskOptions
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
@@ -42,6 +42,12 @@ def test_every_state_is_documented(state):
 def test_every_reason_is_documented(reason):
     """Each reason that a ledger can show has its line."""
     assert f"| `{reason}` |" in (ROOT / "docs/states.md").read_text()
+
+
+@pytest.mark.parametrize("hindrance", list(Hindrance))
+def test_every_hindrance_is_documented(hindrance):
+    """Whoever empties a ledger finds what to do about what is left."""
+    assert f"| `{hindrance}` |" in (ROOT / "docs/uninstall.md").read_text()
 
 
 def test_links_between_pages_lead_somewhere():

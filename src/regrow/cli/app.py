@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from regrow.cli import orders, reports
 from regrow.cli.common import AsJson, complain, found
+from regrow.cli.drain import drain
 from regrow.cli.session import Session
 from regrow.errors import RegrowError, SettingsError
 
@@ -69,6 +70,7 @@ for command in (orders.retry, orders.dismiss, orders.confirm, reports.scan, repo
     cli.command()(command)
 cli.add_typer(orders.alerts, name="alerts")
 cli.command()(orders.inbox)
+cli.command()(drain)
 database = typer.Typer(help="Set up the ledger.", no_args_is_help=True)
 cli.add_typer(database, name="db")
 
