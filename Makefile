@@ -43,7 +43,7 @@ bench: setup ## Measure (ratios within one run); see benchmarks/README.md
 	@$(BIN)/python -m benchmarks
 
 lock: setup ## Renew requirements.lock for Python 3.11-3.14 (needs uv on the PATH)
-	@uv pip compile pyproject.toml --group build --group app --group test --group check --universal \
+	@uv pip compile pyproject.toml --group build --group app --group test --group bench --group check --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q -o requirements.lock
 
 messages: setup ## Compile the translations (entries go into the .po by hand; a test names what is missing)

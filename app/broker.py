@@ -58,6 +58,11 @@ class Channel(filesystem.Channel):
             return payload
         raise Empty
 
+    def _restore(self, message: Any) -> None:
+        """Give a message back, marked as delivered before; kombu sets the mark where no consumer looks."""
+        message.delivery_info["redelivered"] = True
+        super()._restore(message)
+
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         file = self._exchange_file(exchange)
         if not file.exists():

@@ -91,7 +91,8 @@ def number(failure: Failure, history: History) -> tuple[int, bool]:
     """Under which attempt number a failed run is recorded, and whether it was recorded before."""
     if history.failure is None:
         return failure.attempt, False
-    if history.seen:  # its facts came in twice
+    # Its facts came in twice; or a ledger that went silent has kept what we took for lost.
+    if history.seen or (failure.key and failure.failed_at == history.last_failed_at):
         return history.attempts, True
     if failure.scanned:  # a door was quicker, or another scan
         return history.attempts, True

@@ -230,8 +230,8 @@ class Oversight(Regrow):
         tick = self.act()
         _, _, undelivered = self._deliver(telling=wish.telling)
         left = self.ledger.left(since, audiences=self._hearing(wish.telling))
-        copies = left.copies if self.projection is not None else 0
-        return replace(left, copies=copies, spooled=backlog.waiting(), more=tick.more or undelivered)
+        left = replace(left, spooled=backlog.waiting(), more=tick.more or undelivered)
+        return left if self.projection is not None else replace(left, copies=0)
 
     def as_owner(self) -> Oversight:
         """The same, taking in orphans as tasks that Celery waits for: whoever empties the ledger ends them too."""

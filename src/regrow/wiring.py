@@ -172,6 +172,7 @@ class Live:
         self.classifier = LazyClassifier(patterns)
         self._regrow: Oversight | None = None
         self._settings: Settings | None = None
+        self._applied: Settings | None = None
         # A task may go to another folder; the settings stay where the process was started.
         self._folder = Path.cwd()
         self._seen: tuple[object, ...] = ()
@@ -219,11 +220,14 @@ class Live:
             SettingsError: The settings are wrong.
         """
         settings = self.settings
+        if self._regrow is not None and settings is self._applied:
+            return self._regrow
         if self._regrow is None:
             self._regrow = connect(self._app, settings, classify=self.classifier)
         elif any(getattr(self._regrow, name) != value for name, value in _switches(settings).items()):
             self._regrow = replace(self._regrow, **_switches(settings))
             log.info("regrow: settings changed: %s", settings.in_force())
+        self._applied = settings
         return self._regrow
 
 

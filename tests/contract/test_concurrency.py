@@ -11,12 +11,15 @@ from datetime import timedelta
 from multiprocessing import get_context
 from pathlib import Path
 from threading import Barrier, Event
+from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, select, text
 
 from regrow.adapters.sql import Database, SqlLedger, SqlStore, engine
+from regrow.adapters.sql.direct import Direct
+from regrow.adapters.sql.tables import envelope, run
 from regrow.errors import LedgerError
 from regrow.model import Header, State
 from regrow.pipeline import DUE_STATES
@@ -196,6 +199,54 @@ def test_a_connection_lost_inside_a_transaction(store: SqlStore, database: Datab
     assert not parked_task(store).duplicate
 
 
+@postgresql_only
+def test_a_connection_lost_inside_a_capture(store: SqlStore, database: Database) -> None:
+    """The same for what a failing task waits for."""
+    with pytest.raises(LedgerError, match="cannot reach the ledger"), database.capture(durable=True) as ledger:
+        ledger._connection.execute("SELECT pg_terminate_backend(pg_backend_pid())").fetchall()
+    assert not parked_task(store).duplicate
+
+
+@postgresql_only
+def test_a_connection_that_the_server_has_closed_is_replaced(store: SqlStore, database: Database) -> None:
+    """Whoever comes next does not notice: neither a failing task nor a reader."""
+    for number, use in enumerate([lambda: parked_task(store, task_id="next"), lambda: store.history("next")]):
+        with database.read() as connection:
+            pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        with psycopg.connect(database.url.set(drivername="postgresql").render_as_string(hide_password=False)) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        assert use(), number
+
+
+def test_what_the_database_refuses_leaves_nothing(store: SqlStore, database: Database) -> None:
+    """A statement that fails takes those before it along, though nobody has read their answer."""
+
+    def write() -> None:
+        with database.capture(durable=False) as ledger:
+            ledger.run(insert(run).inline(), [{"minute": START, "process": "one", "runs": 1, "failed": 1}])
+            ledger.run(insert(envelope).inline(), [{"failure_id": 10**6, "coding": "json", "body": b"{}"}])
+
+    with pytest.raises(LedgerError, match="cannot use the ledger"):
+        write()
+    with database.read() as connection:
+        assert connection.execute(select(run)).all() == []
+    assert not parked_task(store).duplicate
+
+
+@postgresql_only
+def test_postgresql_waits_for_the_disk(database: Database) -> None:
+    """Each commit is as durable as the server is set to make it: a failure that is recorded stays recorded."""
+
+    def setting(opened: Any) -> object:
+        with opened as ledger:
+            connection = ledger._connection if isinstance(ledger, Direct) else ledger.connection.driver_connection
+            return connection.execute("SHOW synchronous_commit").fetchone()[0]
+
+    captures = [setting(database.capture(durable=durable)) for durable in (False, True, False)]
+    assert captures == ["on", "on", "on"]
+    assert setting(database.write()) == "on"
+
+
 def test_a_forked_child_has_its_own_connection(kind: str, store: SqlStore, database: Database) -> None:
     """A child opens a connection of its own, even if a thread of its parent was opening one when it forked."""
 
@@ -233,7 +284,12 @@ def test_sqlite_is_synchronous_where_it_must_be(database: Database) -> None:
         with database.write(durable=durable) as connection:
             return connection.execute(text(f"PRAGMA {name}")).scalar_one()
 
+    def captured(*, durable: bool) -> object:
+        with database.capture(durable=durable) as ledger:
+            return ledger._connection.execute("PRAGMA synchronous").fetchone()[0]
+
     assert [pragma("synchronous", durable=durable) for durable in (False, True, False, True)] == [1, 2, 1, 2]
+    assert [captured(durable=durable) for durable in (False, True, False, True)] == [1, 2, 1, 2]
     assert pragma("journal_mode", durable=False) == "wal"
     assert pragma("foreign_keys", durable=False) == 1
 

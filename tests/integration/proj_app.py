@@ -32,6 +32,13 @@ def _register_late(**_: Any) -> None:
     app.task(name=proj_site.PREFIX + "latecomer")(proj_site.stumble)
 
 
+if "REGROW_TEST_SOMEDAY" in os.environ:  # a deployment that brings a new task
+
+    def _someday(key: str, fails: int, value: Any = None) -> int:
+        return proj_site.stumble(key, fails)
+
+    app.task(name=f"{proj_site.PREFIX}someday")(_someday)
+
 if "REGROW_TEST_KILL_KEY" in os.environ:
     signals.task_postrun.connect(_kill_before_settle, weak=False)  # connected first, so it is called first
 

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from celery import Task
-from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.exceptions import SoftTimeLimitExceeded
 
 from tests.integration.proj_site import app_task, folder, mark, stumble, task
 
@@ -253,73 +253,3 @@ def itself(self: Task, how: str, depth: int = 1) -> list[Any]:
         return seen
     inner = self(how, depth - 1) if how == "call" else self.apply((how, depth - 1)).result
     return [seen, inner]
-
-
-# -- ends outside the task's own code -----------------------------------------------------------------------------------
-
-
-@task()
-def ends_exit(key: str) -> None:
-    """End the process without a word."""
-    mark(key)
-    os._exit(3)
-
-
-@task()
-def ends_sysexit(key: str) -> None:
-    """Ask Python to exit."""
-    mark(key)
-    raise SystemExit(3)
-
-
-@task()
-def ends_interrupt(key: str) -> None:
-    """Behave as Ctrl-C does."""
-    mark(key)
-    raise KeyboardInterrupt
-
-
-@task()
-def ends_kill(key: str) -> None:
-    """Be killed, as by the kernel for want of memory."""
-    mark(key)
-    os.kill(os.getpid(), 9)
-
-
-@task(time_limit=1)
-def ends_hard(key: str) -> None:
-    """Run into the hard time limit."""
-    mark(key)
-    time.sleep(30)
-
-
-@task()
-def ends_reject(key: str) -> None:
-    """Reject the message for good."""
-    mark(key)
-    raise Reject("not for me", requeue=False)
-
-
-@task(regrow={"idempotent": True})
-def ends_kill_idem(key: str, deaths: int = 99) -> int:
-    """Be killed on the first runs; may run again."""
-    run = mark(key)
-    if run <= deaths:
-        os.kill(os.getpid(), 9)
-    return run
-
-
-@task(acks_late=True, reject_on_worker_lost=True)
-def ends_requeue_poison(key: str, deaths: int = 99) -> int:
-    """Be killed on the first runs; Celery delivers it again at once."""
-    run = mark(key)
-    if run <= deaths:
-        os.kill(os.getpid(), 9)
-    return run
-
-
-@task()
-def ends_ignore(key: str) -> None:
-    """Say nothing of the end."""
-    mark(key)
-    raise Ignore

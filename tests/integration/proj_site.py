@@ -43,22 +43,24 @@ def mark(key: str, text: str = "x") -> int:
 def make(site: dict[str, Any]) -> Celery:
     """The application, without Regrow."""
     app = Celery("tests", set_as_current=True)
-    app.conf.update(
-        task_default_queue=site["queue"],
-        task_queues=[Queue(site["queue"], queue_arguments={"x-expires": 600_000, "x-max-priority": 9})],
-        accept_content=["json", "pickle"],
-        result_expires=600,
-        result_chord_retry_interval=0.1,
-        worker_prefetch_multiplier=4,
-        worker_hijack_root_logger=True,
-        broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=3,
-        database_engine_options={"connect_args": {"timeout": 30}} if "sqlite" in site["conf"]["result_backend"] else {},
-        **site["conf"],
-    )
-    from tests.integration import proj_odd, proj_tasks
+    conf = {
+        "task_default_queue": site["queue"],
+        "task_queues": [Queue(site["queue"], queue_arguments={"x-expires": 600_000, "x-max-priority": 9})],
+        "accept_content": ["json", "pickle"],
+        "result_expires": 600,
+        "result_chord_retry_interval": 0.1,
+        "worker_prefetch_multiplier": 4,
+        "worker_hijack_root_logger": True,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": 3,
+        "database_engine_options": {"connect_args": {"timeout": 30}}
+        if "sqlite" in site["conf"]["result_backend"]
+        else {},
+    }
+    app.conf.update({**conf, **site["conf"]})
+    from tests.integration import proj_deaths, proj_odd, proj_tasks
 
-    assert proj_odd  # importing it has made its tasks
+    assert proj_odd, proj_deaths  # importing them has made their tasks
     for function, options in _TASKS:
         app.task(name=PREFIX + function.__name__, shared=False, **options)(function)
     app.register_task(proj_tasks.Classy())

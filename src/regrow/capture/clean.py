@@ -21,6 +21,8 @@ def clean(text: str, limit: int = TEXT_LIMIT) -> str:
         tail = min(TAIL_LIMIT, limit // 4)
         head = str.__getitem__(text, slice(0, limit - tail - 3))
         text = head + "..." + str.__getitem__(text, slice(-tail, None))
+    if type(text) is str and text.isascii() and "\x00" not in text:  # most texts, and quicker to see
+        return text
     whole = str.encode(text, "utf-8", "replace").decode("utf-8")
     return whole.replace("\x00", "\ufffd")
 

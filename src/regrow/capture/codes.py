@@ -52,6 +52,8 @@ def retry_after_of(exc: BaseException) -> float | None:
     """How many seconds the other side asked us to wait: from its header, or the library's own attribute."""
     for holder in (read(exc, "response"), exc):
         headers = read(holder, "headers")
+        if headers is None:
+            continue
         seconds = _header_seconds(_header(headers, "retry-after"), _header(headers, "date"))
         if seconds is not None:
             return seconds

@@ -154,6 +154,7 @@ class History:
         parked: True if the ledger holds the task, so that Celery has not marked it FAILED.
         token: Token of the attempt that is on its way, if any.
         since: When the task's first run failed.
+        last_failed_at: When its last recorded run failed.
         deaths: How often its worker died in the last hours that count (`decide.DEATH_WINDOW`).
         deaths_since: When the first of those was.
         seen: True if this very run is recorded already, by its `Failure.key`.
@@ -165,6 +166,7 @@ class History:
     parked: bool = False
     token: str | None = None
     since: datetime | None = field(default=None, compare=False)
+    last_failed_at: datetime | None = field(default=None, compare=False)
     deaths: int = field(default=0, compare=False)
     deaths_since: datetime | None = field(default=None, compare=False)
     seen: bool = False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import groupby
 
 from regrow.model import CATEGORIES, UNKNOWN, Audience, Verdict
@@ -44,9 +45,14 @@ def user_advice(verdict: Verdict, _: Words) -> tuple[str, str]:
 
 def row_of(verdict: Verdict) -> Row:
     """The advice that fits best: the fact that won decides, and where it says nothing, the others of its category."""
-    general = _general(verdict.category.key, verdict.category.audience)
-    for rule, matched in _facts(verdict):
-        for row in _ROWS.get(verdict.category.key, ()):
+    return _row(verdict.category.key, verdict.category.audience, tuple(_facts(verdict)))
+
+
+@lru_cache(maxsize=1024)  # a task that fails again mostly fails by the same facts
+def _row(category: str, audience: Audience, facts: tuple[tuple[str, str], ...]) -> Row:
+    general = _general(category, audience)
+    for rule, matched in facts:
+        for row in _ROWS.get(category, ()):
             if row is not general and _fits(row, rule, matched):
                 return row
     return general

@@ -304,6 +304,19 @@ def check_a_run_whose_facts_come_in_twice_is_recorded_once(store: Store) -> None
     assert store.history("b").state is State.RECOVERED
 
 
+def check_what_was_taken_for_lost(store: Store) -> None:
+    """A commit whose answer never came was kept: the same facts of a task that Celery has ended are no news then."""
+    regrow = a_regrow(store)
+    held, told = a_failure(task_id="a"), a_failure(CATEGORIES["unrecoverable_data"], task_id="b")
+    regrow.handle([held, told])
+    again = regrow.handle([replace(one, key=one.task_id, parkable=False, ended=True) for one in (held, told)])
+    assert [one.duplicate for one in again] == [True, True]
+    assert store.history("a") == History(again[0].id, State.SCHEDULED, attempts=1, parked=False)
+    assert store.history("b") == History(again[1].id, State.HANDED_OVER, attempts=1, parked=False)
+    (due,) = claim(store)
+    assert (due.task_id, due.parked) == ("a", False)
+
+
 def check_deaths_are_counted_within_their_hours(store: Store) -> None:
     """A task that dies again and again is given up after three rescues; deaths of long ago count no more."""
     idempotent = TaskOptions(idempotent=True)
@@ -451,6 +464,7 @@ STORE_CHECKS: tuple[Callable[[Store], None], ...] = (
     check_messages_go_out_once,
     check_a_transaction_is_all_or_nothing,
     check_a_run_whose_facts_come_in_twice_is_recorded_once,
+    check_what_was_taken_for_lost,
     check_deaths_are_counted_within_their_hours,
     check_begun_tasks_are_found_when_their_worker_is_silent,
     check_a_task_that_begins_elsewhere_is_no_orphan,

@@ -278,18 +278,19 @@ class Door:
         try:
             if visit.header is None and facts.is_expected(task, error):
                 return None
+            regrow = self._regrow
             failure = facts.failure(
                 task,
                 request,
                 error,
                 visit.wishes,
-                now=self._regrow.clock(),
+                now=regrow.clock(),
                 terms=self._terms,
                 header=visit.header,
                 call=visit.call,
             )
             failure = replace(failure, **known)
-            visit.handled = self._regrow.handle([failure])[0]
+            visit.handled = regrow.handle([failure])[0]
             return self._ending(task, request, visit.handled, error)
         except Exception as problem:
             log.error(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeGuard
@@ -19,6 +20,9 @@ HEADER = "regrow"
 
 #: What a broker adds on delivery and no sender may set.
 _DELIVERY_ONLY = ("redelivered", "consumer_tag", "delivery_tag")
+
+_PLAIN = frozenset({int, float, bool, type(None)})
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 #: Options by which a task reports its end to others. A task that Celery has already failed has reported that.
 _REPORTS = ("chord", "link_error")
@@ -51,10 +55,30 @@ def keep(
     if len(text) > limit:  # JSON text is ASCII: characters are bytes
         return None
     # Whatever the task's own serializer is: the sender of this message may have chosen another one.
+    if _certain([*signature.args, signature.kwargs, *options.values()]):
+        return text
     read = _loads(text)
     sent, sent_read = [list(signature.args), signature.kwargs], [read["args"], read["kwargs"]]
     kept = _same(sent, sent_read, exact=True) and _same(options, read["options"], exact=False)
     return text if kept else None
+
+
+def _certain(value: Any) -> bool:
+    """True if JSON is certain to keep a value, so that nobody needs to read it back; most calls are so plain."""
+    kind = type(value)
+    if kind is str:
+        # Of two lone surrogates JSON makes one character.
+        return value.isascii() or not _SURROGATE.search(value)
+    if kind is dict:
+        # kombu writes what JSON does not know as a dict with such a key.
+        return (
+            "__type__" not in value
+            and all(type(key) is str and key.isascii() for key in value)
+            and _certain([*value.values()])
+        )
+    if kind is list:
+        return all(map(_certain, value))
+    return kind in _PLAIN
 
 
 def _same(kept: Any, read: Any, *, exact: bool) -> bool:

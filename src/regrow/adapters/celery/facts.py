@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from celery import Task
 from celery.app.task import Context
 
 from regrow import capture
-from regrow.adapters.celery import envelope
+from regrow.adapters.celery import envelope, tracebacks
 from regrow.capture.clean import clean, text_of
 from regrow.model import Failure, Header, TaskOptions
 
@@ -131,7 +130,7 @@ def cut_off(error: BaseException) -> Exception:
 def _traceback(error: BaseException) -> str:
     """The formatted traceback; the middle of a very long one is left out."""
     try:
-        return shortened("".join(traceback.format_exception(error)))
+        return shortened(tracebacks.text_of(error))
     except Exception as broken:  # a hostile __str__ or __cause__ must not cost the record
         return f"(the traceback cannot be formatted: {type(broken).__name__})"
 

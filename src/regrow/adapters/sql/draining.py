@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, case, exists, func, literal, not_, o
 from regrow.adapters.sql import coding
 from regrow.adapters.sql.engine import Database
 from regrow.adapters.sql.figures import Counting
-from regrow.adapters.sql.tables import ENDED, Instant, failure, note, outbox
+from regrow.adapters.sql.tables import Instant, failure, note, outbox
 from regrow.adapters.sql.transaction import TOUCHED, insert_notes
 from regrow.model import DRAIN, Audience, Deed, Left, Leftover, Reason, State
 
@@ -74,9 +74,9 @@ class DrainReads(Counting):
     def left(self, since: datetime, *, audiences: Sequence[Audience]) -> Left:
         """What is left, and what has become of the rest since then."""
         to_them = outbox.c.audience.in_([one.value for one in audiences])
-        ended = and_(failure.c.state.in_(ENDED), failure.c.ended_at >= since, failure.c.first_failed_at < since)
+        ended = and_(failure.c.state.in_(coding.ENDED), failure.c.ended_at >= since, failure.c.first_failed_at < since)
         # Without parking a failed run is held; and clocks of workers may be behind.
-        ordered = and_(failure.c.state.in_((*ENDED, State.HELD)), _noted(since, Deed.RETRIED, Deed.DISMISSED))
+        ordered = and_(failure.c.state.in_((*coding.ENDED, State.HELD)), _noted(since, Deed.RETRIED, Deed.DISMISSED))
         failed = and_(or_(ended, ordered), not_(failure.c.parked))
         recovered = and_(failure.c.state == State.RECOVERED, failure.c.ended_at >= since)
         with self._database.read() as connection:

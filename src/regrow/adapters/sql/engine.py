@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,8 +16,9 @@ from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuchModuleError, SQLAlchemyError
 
+from regrow.adapters.sql.direct import Direct, Prepared
 from regrow.adapters.sql.patience import listen_patiently
 from regrow.errors import LedgerError, NotMigrated, SettingsError
 
@@ -26,6 +28,11 @@ BUSY_SECONDS = 5.0
 #: A ledger that took so long to fail is not asked again for the second time: whoever fails meanwhile need not wait.
 SLOW_SECONDS = 1.0
 REST_SECONDS = 5.0
+
+#: Pages of 4 kB that SQLite's write-ahead log may hold before whoever commits must copy them into the database, which
+#: waits for the disk: SQLite's own number, and that for a failing task, which leaves the work to others if it can.
+COPY_AT_PAGES = 1_000
+COPY_AT_PAGES_IN_TASK = 8_000
 
 #: PostgreSQL's code for a missing table. Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
 UNDEFINED_TABLE = "42P01"
@@ -86,6 +93,7 @@ class Database:
         self._rest_until = 0.0
         self._lock = Lock()
         self._engine: Engine | None = None
+        self._prepared: dict[Any, Prepared] = {}
         self._pid = os.getpid()
         if self.sqlite:
             _FORKS.add(self)
@@ -120,6 +128,33 @@ class Database:
         yield from self._transaction(write=True, durable=durable)
 
     @contextmanager
+    def capture(self, *, durable: bool) -> Iterator[Direct]:
+        """The same as `write`, by the shortest way: a failing task waits for it."""
+        with self._asked(), _FORKS.held_off() if self.sqlite else nullcontext():
+            engine = self.engine
+            driver_error = engine.dialect.loaded_dbapi.Error
+            try:
+                connection = engine.raw_connection()
+            except (SQLAlchemyError, driver_error) as error:
+                raise self._explain(error) from error
+            try:
+                raw: Any = connection.driver_connection
+                if self.sqlite:
+                    for statement in _begin_sqlite_with(durable=durable, copy_at_pages=COPY_AT_PAGES_IN_TASK):
+                        raw.execute(statement)
+                # PostgreSQL gets statements together, and is waited for where an answer is read: at the commit at last.
+                with nullcontext() if self.sqlite else raw.pipeline():
+                    yield Direct(raw, engine.dialect, self._prepared)
+                    raw.commit()
+            except driver_error as error:
+                lost = engine.dialect.is_disconnect(error, raw, None)
+                if lost:
+                    connection.invalidate(error)
+                raise self._explain(error, lost=lost) from error
+            finally:
+                connection.close()  # what is not committed is rolled back
+
+    @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads, and that no writer makes wait."""
         file = self.url.database or ""
@@ -128,20 +163,32 @@ class Database:
         yield from self._transaction(write=False, durable=False)
 
     def _transaction(self, *, write: bool, durable: bool) -> Iterator[Connection]:
-        began = monotonic()
-        if self._patience is not None and began < self._rest_until:
-            raise LedgerError(f"the ledger at {self._place()} gave no answer a moment ago")
         try:
-            with _FORKS.held_off() if self.sqlite else nullcontext(), self.engine.connect() as plain:
+            with (
+                self._asked(),
+                _FORKS.held_off() if self.sqlite else nullcontext(),
+                self.engine.connect() as plain,
+            ):
                 connection = plain.execution_options(regrow_write=write, regrow_durable=durable)
                 if not write and not self.sqlite:  # all statements of a reader must see one and the same ledger
                     connection = connection.execution_options(isolation_level="REPEATABLE READ")
                 with connection.begin():
                     yield connection
         except SQLAlchemyError as error:
+            raise self._explain(error) from error
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Ask the database something, but not while it rests after a failure that took its time."""
+        began = monotonic()
+        if self._patience is not None and began < self._rest_until:
+            raise LedgerError(f"the ledger at {self._place()} gave no answer a moment ago")
+        try:
+            yield
+        except (SQLAlchemyError, LedgerError):
             if monotonic() - began >= SLOW_SECONDS:
                 self._rest_until = monotonic() + REST_SECONDS
-            raise self._explain(error) from error
+            raise
 
     def _open(self) -> Engine:
         if self.sqlite:
@@ -163,7 +210,8 @@ class Database:
                 (f"-c lock_timeout={int(BUSY_SECONDS * 1000)}", *((given,) if isinstance(given, str) else given))
             ),
         }
-        engine = create_engine(self.url, pool_pre_ping=True, connect_args=options)
+        engine = create_engine(self.url, connect_args=options)
+        event.listen(engine, "checkout", _refuse_closed)
         if self._patience is not None:
             listen_patiently(engine, self._patience)
         return engine
@@ -171,7 +219,7 @@ class Database:
     def _place(self) -> str:
         return self.url.set(query={}).render_as_string(hide_password=True)
 
-    def _explain(self, error: SQLAlchemyError) -> LedgerError:
+    def _explain(self, error: Exception, *, lost: bool = False) -> LedgerError:
         place = self._place()
         cause = getattr(error, "orig", None) or error
         code = getattr(cause, "sqlstate", None)
@@ -183,7 +231,8 @@ class Database:
             folder = Path(self.url.database or "").absolute().parent
             return LedgerError(f"cannot open the ledger {place}: is the folder {folder} there and writable?")
         first = text.splitlines()[0] if text else type(cause).__name__
-        kind = "cannot reach" if isinstance(error, DBAPIError) and error.connection_invalidated else "cannot use"
+        lost = lost or (isinstance(error, DBAPIError) and error.connection_invalidated)
+        kind = "cannot reach" if lost else "cannot use"
         return LedgerError(f"{kind} the ledger at {place}: {first}")
 
 
@@ -232,12 +281,40 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
             return
 
 
+def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
+    """Let the pool open a new connection for one that the server has closed.
+
+    A ping would say no more, and a failing task would wait for its answer: on a connection at rest there is nothing to
+    read unless it is over, and one whose server is gone without a word is closed by TCP's keep-alive.
+    """
+    if connection.closed or _readable(connection.fileno()):
+        raise DisconnectionError("the server has closed this connection")
+
+
+def _readable(socket: int) -> bool:
+    if not hasattr(select, "poll"):  # Windows, and whoever has patched it away
+        return bool(select.select([socket], [], [], 0)[0])
+    asked = select.poll()
+    asked.register(socket, select.POLLIN)
+    return bool(asked.poll(0))
+
+
 def _begin_sqlite(connection: Connection) -> None:
     options: dict[str, Any] = dict(connection.get_execution_options())
     if options.get("regrow_write"):
-        # In WAL mode NORMAL may lose the last commits with the power; a parked row is the only copy of its task.
-        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options.get('regrow_durable') else 'NORMAL'}")
-        # A transaction that reads first and then writes would deadlock with its like, so it takes the lock at once.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        durable = bool(options.get("regrow_durable"))
+        for statement in _begin_sqlite_with(durable=durable, copy_at_pages=COPY_AT_PAGES):
+            connection.exec_driver_sql(statement)
     else:
         connection.exec_driver_sql("BEGIN")
+
+
+def _begin_sqlite_with(*, durable: bool, copy_at_pages: int) -> tuple[str, ...]:
+    """What begins a transaction that writes."""
+    return (
+        # In WAL mode NORMAL may lose the last commits with the power; a parked row is the only copy of its task.
+        f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}",
+        f"PRAGMA wal_autocheckpoint={copy_at_pages}",
+        # A transaction that reads first and then writes would deadlock with its like, so it takes the lock at once.
+        "BEGIN IMMEDIATE",
+    )

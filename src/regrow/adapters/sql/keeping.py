@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from regrow.adapters.sql import coding
 from regrow.adapters.sql.engine import Database
 from regrow.adapters.sql.reads import full_records
-from regrow.adapters.sql.tables import ENDED, Instant, alert, attempt, envelope, failure, lease, notice, run
+from regrow.adapters.sql.tables import Instant, alert, attempt, envelope, failure, lease, notice, run
 from regrow.adapters.sql.transaction import TOUCHED, insert_messages, insert_notes
 from regrow.model import Deed, Message, Reason, Record, State
 
@@ -51,7 +51,7 @@ class Keeping:
 
     def again(self, one: int, *, now: datetime, by: str = "") -> bool:
         """A person wants this one retried."""
-        resting = failure.c.state.in_((State.SCHEDULED, State.HELD, *ENDED))
+        resting = failure.c.state.in_((State.SCHEDULED, State.HELD, *coding.ENDED))
         # An order to fail that is on its way must not meet the retry.
         free = or_(failure.c.state.in_((State.SCHEDULED, State.HELD)), not_(failure.c.parked))
         kept = select(envelope.c.failure_id).where(envelope.c.failure_id == one).exists()

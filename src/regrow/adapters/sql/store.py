@@ -14,7 +14,7 @@ from regrow.adapters.sql import coding
 from regrow.adapters.sql.draining import DrainOrders
 from regrow.adapters.sql.keeping import Keeping
 from regrow.adapters.sql.presence import Presence
-from regrow.adapters.sql.tables import ENDED, Instant, attempt, envelope, failure, outbox
+from regrow.adapters.sql.tables import Instant, attempt, envelope, failure, outbox
 from regrow.adapters.sql.transaction import (
     TOUCHED,
     SqlTransaction,
@@ -39,8 +39,8 @@ class SqlStore(Keeping, Presence, DrainOrders):
     @contextmanager
     def transaction(self, *, durable: bool) -> Iterator[SqlTransaction]:
         """Open a transaction that writes."""
-        with self._database.write(durable=durable) as connection:
-            yield SqlTransaction(connection)
+        with self._database.capture(durable=durable) as ledger:
+            yield SqlTransaction(ledger)
 
     def claim(self, now: datetime, *, limit: int, lease: timedelta, states: Sequence[State]) -> list[Due]:
         """Take what is due, oldest first, under one fresh token."""
@@ -131,7 +131,7 @@ class SqlStore(Keeping, Presence, DrainOrders):
         """May this worker run the attempt?"""
         mine = and_(failure.c.id == header.failure, failure.c.token == header.token)
         if header.close:
-            waits = and_(failure.c.parked, failure.c.state.in_(ENDED), failure.c.started_retries.is_(None))
+            waits = and_(failure.c.parked, failure.c.state.in_(coding.ENDED), failure.c.started_retries.is_(None))
             statement = update(failure).where(mine, waits).values(due_at=due_at, started_retries=retries)
         else:
             first = or_(failure.c.started_retries.is_(None), failure.c.started_retries < retries)
@@ -179,7 +179,7 @@ class SqlStore(Keeping, Presence, DrainOrders):
     def closed(self, failures: Sequence[int], *, now: datetime) -> None:
         """Celery has ended these tasks."""
         touched = {name: case((failure.c.parked, value), else_=failure.c[name]) for name, value in TOUCHED.items()}
-        ended = failure.c.state.in_(ENDED)
+        ended = failure.c.state.in_(coding.ENDED)
         self._update(failures, ended, due_at=None, token=None, ordered=False, parked=False, **touched)
 
     def history(self, task_id: str) -> History:

@@ -34,7 +34,6 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 from regrow.capture.clean import clean
-from regrow.model import State
 
 #: Longest task id that is kept exactly. Source: AMQP 0-9-1 carries it as a short string (`correlation_id`).
 TASK_ID_LIMIT = 255
@@ -183,9 +182,6 @@ Index(
     postgresql_where=failure.c.due_at.isnot(None),
 )
 Index("ix_regrow_failure_state_id", failure.c.state, failure.c.id)
-
-#: Nothing of Regrow's own is left to do, except that Celery may still wait for the end.
-ENDED = (State.HANDED_OVER, State.EXHAUSTED, State.DISMISSED)
 
 attempt = Table(
     "regrow_attempt",

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, literal, select, update
+from sqlalchemy import Connection, Executable, Row, bindparam, case, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from regrow.adapters.sql import coding
+from regrow.adapters.sql.direct import Direct
 from regrow.adapters.sql.tables import TASK_ID_LIMIT, Instant, attempt, envelope, failure, folded, note, outbox
 from regrow.model import Deed, Failure, Handled, History, State
 
@@ -21,8 +23,8 @@ TOUCHED = {"revision": failure.c.revision + 1, "project_at": literal(coding.AT_O
 class SqlTransaction:
     """One transaction on the ledger (`ports.LedgerTransaction`)."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, ledger: Direct) -> None:
+        self._ledger = ledger
 
     def histories(self, failures: Sequence[Failure]) -> list[History]:
         """What the ledger knows of each failure's task."""
@@ -37,7 +39,8 @@ class SqlTransaction:
         """Those runs that are recorded already."""
         if not keys:
             return set()
-        return set(self._connection.execute(select(attempt.c.key).where(attempt.c.key.in_(keys))).scalars())
+        values: dict[str, object] = {f"key_{number}": key for number, key in enumerate(keys)}
+        return {row.key for row in self._ledger.run(_select_seen(len(keys)), [values])}
 
     def write(self, handled: Sequence[Handled]) -> list[Handled]:
         """Keep failures, attempts, decisions and messages."""
@@ -55,6 +58,9 @@ class SqlTransaction:
                 taken.add(known)
             kept.append(replace(one, id=known, duplicate=one.duplicate or second))
         fresh = [one for one in kept if not one.duplicate]
+        # Celery has ended a task that the ledger holds: nobody waits for its end any longer.
+        ended = [one for one in kept if one.duplicate and one.failure.ended and one.history.parked]
+        self._ledger.run(_UNPARK, [{"failure_id": one.id} for one in ended])
         self._advance([one for one in fresh if one.history.failure is not None])
         self._insert_rows(fresh)
         known_now = self._known([kept[index].failure for index in late])
@@ -66,52 +72,86 @@ class SqlTransaction:
     def _known(self, failures: Sequence[Failure], *, lock: bool = False) -> dict[str, History]:
         if not failures:
             return {}
-        query = select(failure).where(failure.c.task_id.in_({one.task_id for one in failures}))
-        if lock:  # always in one order, or two batches could wait for each other for ever
-            query = query.order_by(failure.c.id).with_for_update()
-        return {row.task_id: history_of(row) for row in self._connection.execute(query)}
+        tasks = sorted({_key(one) for one in failures})
+        values: dict[str, object] = {f"task_{number}": task for number, task in enumerate(tasks)}
+        return {row.task_id: history_of(row) for row in self._ledger.run(_select_known(len(tasks), lock), [values])}
 
     def _insert_new(self, handled: Sequence[Handled]) -> dict[str, int]:
-        if not handled:
-            return {}
-        dialect = sqlite if self._connection.dialect.name == "sqlite" else postgresql
-        statement = (
-            dialect.insert(failure)
-            .on_conflict_do_nothing(index_elements=["task_id"])
-            .returning(failure.c.id, failure.c.task_id)
-        )
         # In one order, as locks are taken: see _known.
         ordered = sorted(handled, key=lambda one: _key(one.failure))
-        rows = self._connection.execute(statement, [coding.failure_row(one) for one in ordered])
+        statement = _INSERT_NEW[self._ledger.dialect.name]
+        rows = self._ledger.run(statement, [coding.failure_row(one) for one in ordered])
         return {row.task_id: row.id for row in rows}
 
     def _advance(self, handled: Sequence[Handled]) -> None:
-        if not handled:
-            return
-        columns = coding.advanced_row(handled[0]).keys() - {"failure_id"}
-        self._connection.execute(
-            update(failure)
-            .where(failure.c.id == bindparam("failure_id"))
-            .values({column: bindparam(column) for column in columns} | TOUCHED),
-            [coding.advanced_row(one) for one in handled],
-        )
+        if handled:
+            rows = [coding.advanced_row(one) for one in handled]
+            self._ledger.run(_update_known(tuple(rows[0])), rows)
 
     def _insert_rows(self, handled: Sequence[Handled]) -> None:
-        if not handled:
-            return
-        self._connection.execute(insert(attempt), [coding.attempt_row(one) for one in handled])
+        dialect = self._ledger.dialect.name
+        self._ledger.run(_INSERT_ATTEMPT, [coding.attempt_row(one) for one in handled])
         kept = [coding.envelope_row(one) for one in handled if one.failure.envelope is not None]
-        if kept:
-            replaced = [row["failure_id"] for row in kept]
-            self._connection.execute(delete(envelope).where(envelope.c.failure_id.in_(replaced)))
-            self._connection.execute(insert(envelope), kept)
+        self._ledger.run(_PUT_ENVELOPE[dialect], kept)
         messages = [
             coding.message_row(one.id, message, one.decided_at or one.failure.failed_at)
             for one in handled
             for message in one.messages
             if one.id is not None
         ]
-        insert_messages(self._connection, messages)
+        self._ledger.run(_INSERT_MESSAGE[dialect], messages)
+
+
+def _put(statement: Any) -> Any:
+    """An INSERT that replaces the row that is there."""
+    new = statement.excluded
+    return statement.on_conflict_do_update(index_elements=["failure_id"], set_={"coding": new.coding, "body": new.body})
+
+
+_DIALECTS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
+_INSERT_NEW = {
+    name: dialect.insert(failure)
+    .on_conflict_do_nothing(index_elements=["task_id"])
+    .returning(failure.c.id, failure.c.task_id)
+    for name, dialect in _DIALECTS.items()
+}
+_UNPARK = (
+    update(failure)
+    .where(failure.c.id == bindparam("failure_id"), failure.c.parked)
+    .values(
+        parked=False,
+        ordered=False,
+        due_at=case(*((failure.c.state == one.value, None) for one in coding.ENDED), else_=failure.c.due_at),
+        **TOUCHED,
+    )
+)
+_INSERT_ATTEMPT = insert(attempt).inline()
+_INSERT_MESSAGE = {
+    name: dialect.insert(outbox).inline().on_conflict_do_nothing(index_elements=["key"])
+    for name, dialect in _DIALECTS.items()
+}
+_PUT_ENVELOPE = {name: _put(dialect.insert(envelope).inline()) for name, dialect in _DIALECTS.items()}
+
+
+@cache
+def _select_known(tasks: int, lock: bool) -> Executable:  # noqa: FBT001  # a key of the cache
+    """The rows of so many tasks."""
+    query = select(failure).where(failure.c.task_id.in_([bindparam(f"task_{one}") for one in range(tasks)]))
+    # Locked in one order always, or two batches could wait for each other for ever.
+    return query.order_by(failure.c.id).with_for_update() if lock else query
+
+
+@cache
+def _select_seen(keys: int) -> Executable:
+    """Those of so many keys that are known."""
+    return select(attempt.c.key).where(attempt.c.key.in_([bindparam(f"key_{one}") for one in range(keys)]))
+
+
+@cache
+def _update_known(names: tuple[str, ...]) -> Executable:
+    """Move a failure on; `failure_id` says which."""
+    columns: dict[str, Any] = {name: bindparam(name) for name in names if name != "failure_id"}
+    return update(failure).where(failure.c.id == bindparam("failure_id")).values(columns | TOUCHED)
 
 
 def _key(one: Failure) -> str:
@@ -123,15 +163,22 @@ def history_of(row: Row[Any]) -> History:
     """Where a failure stands, from its row."""
     state = State(row.state)
     return History(
-        row.id, state, row.attempts, row.parked, row.token, row.first_failed_at, row.deaths, row.deaths_since
+        row.id,
+        state,
+        row.attempts,
+        row.parked,
+        row.token,
+        row.first_failed_at,
+        row.last_failed_at,
+        row.deaths,
+        row.deaths_since,
     )
 
 
 def insert_messages(connection: Connection, rows: Sequence[dict[str, object]]) -> None:
     """Put messages into the outbox; one whose key is there already was said before."""
     if rows:
-        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-        connection.execute(dialect.insert(outbox).on_conflict_do_nothing(index_elements=["key"]), rows)
+        connection.execute(_INSERT_MESSAGE[connection.dialect.name], rows)
 
 
 def insert_notes(connection: Connection, failures: Iterable[int], at: datetime, deed: Deed, **more: str) -> None:
