@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,7 +13,10 @@ from regrow.model import (
     Due,
     Ending,
     Failure,
+    Hindrance,
     History,
+    Leftover,
+    Member,
     Plan,
     Reason,
     Record,
@@ -21,6 +24,7 @@ from regrow.model import (
     State,
     Verdict,
 )
+from regrow.model.presence import WORKER
 
 #: A longer wait than this is a person's business, whatever Retry-After says.
 LONGEST_WAIT = timedelta(hours=24)
@@ -139,6 +143,10 @@ def decide(
         return Decision(Action.GIVE_UP, Reason.RETRIES_USED_UP, close_at)
     # A task whose message was parked keeps waiting in the ledger; in observe mode nothing is ever taken from Celery.
     park = failure.parked or (policies.acting and failure.parkable and failure.options.park)
+    if close_at is not None and not park and not policies.acting:
+        # Celery has waited for it and ends it now. It stays marked until that is done, or a death in between would
+        # leave Celery waiting for ever.
+        return Decision(Action.GIVE_UP, Reason.OBSERVING, close_at)
     if (verdict.caution or failure.work_done) and not failure.options.idempotent:
         return Decision(Action.HOLD, Reason.WORK_MAY_BE_DONE, park=park)
     wait = policy.delay_seconds(attempt) if plan is None else plan.delay_seconds
@@ -268,6 +276,30 @@ def ended(due: Due, ending: Ending | None) -> tuple[State, Reason] | None:
         begun = State.HELD, Reason.FELL_SILENT
         return begun if due.started else (State.HANDED_OVER, Reason.ALREADY_FAILED)
     return None
+
+
+def hindrance(
+    one: Leftover, members: Sequence[Member], *, since: datetime, now: datetime, silence: timedelta
+) -> Hindrance:
+    """Why something is still there after the ledger was to be emptied, as far as the ledger can tell.
+
+    Args:
+        one: What is left.
+        members: Who has given signs of life.
+        since: When the emptying began.
+        now: The present.
+        silence: Whoever has been silent for longer counts as dead.
+    """
+    if one.state in (State.SCHEDULED, State.HELD) and one.parked and one.first_failed_at >= since:
+        return Hindrance.PARKED_MEANWHILE
+    if one.state is State.DISPATCHED and one.started:
+        return Hindrance.RUNNING
+    if one.state is not State.DISPATCHED:
+        return Hindrance.NOT_SENT if one.state.live or not one.ordered else Hindrance.ENDING
+    served = any(
+        member.kind == WORKER and one.queue in member.queues and member.silent_for(now) <= silence for member in members
+    )
+    return Hindrance.QUEUED if served else Hindrance.NO_WORKER
 
 
 def lease(run: timedelta, rescues: int) -> timedelta:

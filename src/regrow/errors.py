@@ -2,6 +2,7 @@
 
 RegrowError
 ├── SettingsError      a setting, an option or a file of settings is wrong; raised at start only
+│   └── StillParking   the ledger cannot be emptied while new tasks are parked in it
 ├── RuleError          a classification rule is wrong, or no engine will run its pattern
 ├── LedgerError        the ledger cannot be read or written
 │   └── NotMigrated    its tables are missing or older than this version
@@ -20,6 +21,10 @@ class RegrowError(Exception):
 
 class SettingsError(RegrowError):
     """A setting is wrong."""
+
+
+class StillParking(SettingsError):
+    """The ledger cannot be emptied in recover mode: set FAILURE_MODE=observe first."""
 
 
 class RuleError(RegrowError):

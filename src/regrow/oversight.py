@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
+from time import monotonic
 from typing import Any
 
 from regrow import decide, notify, report
 from regrow.capture import Redaction, fingerprint
 from regrow.capture.clean import text_of
-from regrow.errors import RegrowError
+from regrow.errors import LedgerError, RegrowError, StillParking
 from regrow.model import (
     Answer,
     Audience,
@@ -22,14 +23,17 @@ from regrow.model import (
     Ending,
     Failure,
     Handled,
+    Hindrance,
+    Left,
+    Leftover,
     Message,
     Reason,
     Record,
     Refusal,
     ScanResult,
 )
-from regrow.pipeline import Regrow
-from regrow.ports import Ledger, Source
+from regrow.pipeline import BATCH, Regrow
+from regrow.ports import Backlog, Ledger, Source
 
 log = logging.getLogger("regrow")
 
@@ -43,6 +47,9 @@ REPORT_LEASE = timedelta(minutes=2)
 #: Thresholds are looked at once in this time, by whichever dispatcher is first.
 WATCH_LEASE = timedelta(seconds=55)
 
+#: Rest between two rounds of emptying the ledger.
+DRAIN_REST_SECONDS = 0.5
+
 #: Failures in one report at most; what is left comes into the next one.
 REPORT_LIMIT = 10_000
 
@@ -51,6 +58,23 @@ LOST = "billiard.exceptions.WorkerLostError"
 
 #: Channel that shows alerts as open until they are closed.
 ALERTS = "alerts"
+
+
+@dataclass(frozen=True, slots=True)
+class Emptying:
+    """How a person wants the ledger emptied.
+
+    Args:
+        by: Who wants it.
+        fail: End what is scheduled as failed, without a last run.
+        telling: Deliver the messages to people that wait, though in observe mode no new ones are written.
+        timeout_seconds: Stop after this time.
+    """
+
+    by: str = ""
+    fail: bool = False
+    telling: bool = True
+    timeout_seconds: float = 600
 
 
 @dataclass(frozen=True)
@@ -186,6 +210,41 @@ class Oversight(Regrow):
         limit = decide.retries_allowed(record.category, self.policies)
         return Answer(success=refusal is None, refusal=refusal, retries=record.retries, limit=limit)
 
+    # -- emptying the ledger ----------------------------------------------------------------------------------------
+
+    def drain(self, wish: Emptying, since: datetime, backlog: Backlog) -> Left:
+        """Do one round of emptying the ledger, which began at `since`; any number of processes may do it at once.
+
+        Raises:
+            StillParking: In recover mode new tasks would be parked meanwhile.
+        """
+        if self.policies.acting:
+            raise StillParking
+        if backlog.waiting():
+            backlog.replay(self.handle)
+        now = self.clock()
+        while self.store.end_waiting(since, scheduled=wish.fail, now=now, by=wish.by, limit=BATCH) == BATCH:
+            pass
+        while self.store.order_last_runs(since, now=now, by=wish.by, limit=BATCH) == BATCH:
+            pass
+        tick = self.act()
+        _, _, undelivered = self._deliver(telling=wish.telling)
+        left = self.ledger.left(since, audiences=self._hearing(wish.telling))
+        left = replace(left, spooled=backlog.waiting(), more=tick.more or undelivered)
+        return left if self.projection is not None else replace(left, copies=0)
+
+    def as_owner(self) -> Oversight:
+        """The same, taking in orphans as tasks that Celery waits for: whoever empties the ledger ends them too."""
+        return replace(self, policies=replace(self.policies, acting=True))
+
+    def leftovers(self, since: datetime, *, limit: int) -> list[tuple[Leftover, Hindrance]]:
+        """What is left in the ledger that was to be emptied, and why."""
+        members, now = self.ledger.members(), self.clock()
+        return [
+            (one, decide.hindrance(one, members, since=since, now=now, silence=self.lease.run))
+            for one in self.ledger.leftovers(limit=limit)
+        ]
+
     # -- reports ----------------------------------------------------------------------------------------------------
 
     def report(self, *, errors: Sequence[str] = ()) -> dict[str, Any]:
@@ -296,3 +355,47 @@ def _about(group: str, text: str, priority: str, now: datetime) -> Message:
         task_name="",
         group=group,
     )
+
+
+def empty(
+    live: Callable[[], Oversight],
+    wish: Emptying,
+    backlog: Backlog,
+    *,
+    beat: Callable[[Oversight], object],
+    tell: Callable[[Left], object],
+    rest: Callable[[float], bool],
+) -> tuple[datetime, Left]:
+    """Empty the ledger, round by round, until nothing is left or the time is over.
+
+    Args:
+        live: Gives the pipeline, with the settings as they are now.
+        wish: How.
+        backlog: What waits on this machine's disk.
+        beat: Gives a sign of life, and looks for orphans, if it is time for that.
+        tell: Hears what is left after each round.
+        rest: Waits so many seconds; True if somebody wants us to stop.
+
+    Returns:
+        When it began, and what is left.
+
+    Raises:
+        StillParking: It is recover mode, or has become it.
+    """
+    since, end = live().clock(), monotonic() + wish.timeout_seconds
+    left: Left | None = None
+    while True:
+        try:
+            regrow = live()
+            beat(regrow.as_owner())
+            left = regrow.drain(wish, since, backlog)
+            tell(left)
+            if left.nothing and not regrow.as_owner().find_orphans():
+                return since, left
+        except LedgerError as error:
+            if left is None:  # it never was there
+                raise
+            log.error("regrow: %s", error)
+            left = replace(left, more=False)
+        if rest(0 if left.more else DRAIN_REST_SECONDS) or monotonic() >= end:
+            return since, left

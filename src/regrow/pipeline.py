@@ -295,9 +295,9 @@ class Regrow:
             self.dispatcher.end(due)
             self.closed(due.failure)
 
-    def _deliver(self) -> tuple[int, int, bool]:
+    def _deliver(self, *, telling: bool | None = None) -> tuple[int, int, bool]:
         """Deliver what the outbox holds; return how many went out, how many did not, and whether more may wait."""
-        audiences = [one for one in Audience if self.telling or one is Audience.MACHINE]
+        audiences = self._hearing(self.telling if telling is None else telling)
         until = self.clock() + DELIVERY_TIME
         batch = self.store.claim_messages(self.clock(), limit=BATCH, lease=self.lease.messages, audiences=audiences)
         taken = refused = 0
@@ -318,6 +318,11 @@ class Regrow:
                 self.store.delivered(due.token, [due.id], now=self.clock())
                 taken += 1
         return taken, refused, len(batch) == BATCH
+
+    @staticmethod
+    def _hearing(telling: bool) -> list[Audience]:  # noqa: FBT001  # the switch itself
+        """Who gets messages: machines in any case."""
+        return [one for one in Audience if telling or one is Audience.MACHINE]
 
     def _channel(self, message: Message) -> Channel:
         channels = self.channels.get(message.audience, {})

@@ -5,9 +5,10 @@ An implementation passes when `regrow.testing.exercise_*` passes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 from regrow.model import (
@@ -25,11 +26,14 @@ from regrow.model import (
     Handled,
     Header,
     History,
+    Left,
+    Leftover,
     Member,
     Message,
     Notice,
     Reason,
     Record,
+    Spooled,
     State,
     Verdict,
 )
@@ -143,6 +147,20 @@ class Store(Protocol):
         """A person says: leave it. What Celery still waits for is due at once for its order to fail.
 
         False if a retry is on its way, or it has recovered or was dismissed before.
+        """
+
+    def order_last_runs(self, since: datetime, *, now: datetime, by: str, limit: int) -> int:
+        """A person (`by`) empties the ledger since then: order one last run of what is scheduled; return how many.
+
+        It is due at once, and is sent even while retries are switched off. What was ordered before and has not run yet
+        is left as it is.
+        """
+
+    def end_waiting(self, since: datetime, *, scheduled: bool, now: datetime, by: str, limit: int) -> int:
+        """A person empties the ledger: end as failed what nobody will run again; return how many.
+
+        That is what Celery waits for while it is held, what is scheduled again after its last run, and with `scheduled`
+        all that is scheduled. What Celery waits for is due at once for its order to fail.
         """
 
     def confirm(self, failure: int, category: str, *, now: datetime, by: str = "") -> bool:
@@ -276,6 +294,12 @@ class Ledger(Protocol):
     def waiting(self) -> dict[str, int]:
         """How many failures wait to run again, held ones only if Celery waits too, by their queue's routing key."""
 
+    def left(self, since: datetime, *, audiences: Sequence[Audience]) -> Left:
+        """What is left while the ledger is emptied (messages to these audiences), and what has become of the rest."""
+
+    def leftovers(self, *, limit: int) -> list[Leftover]:
+        """The failures that are live or that Celery waits for, oldest first."""
+
     def inbox(self, user_id: str, *, unread: bool = False, limit: int = 100) -> list[Notice]:
         """A user's messages, newest first; `unread`: only those not read."""
 
@@ -316,6 +340,30 @@ class Channel(Protocol):
 
         Raises:
             DeliveryError: It was not delivered.
+        """
+
+
+class Backlog(Protocol):
+    """Facts of failures that wait outside of the ledger, on this machine's disk."""
+
+    @property
+    def folder(self) -> Path:
+        """Where."""
+
+    def size(self) -> int:
+        """How many bytes there are, those that were put aside included."""
+
+    def look(self) -> Spooled:
+        """What is in it."""
+
+    def waiting(self) -> bool:
+        """True if there is something to replay."""
+
+    def replay(self, take: Callable[[Sequence[Failure]], object]) -> int:
+        """Hand all of it to `take`, which is given failures of different tasks; return how many.
+
+        Raises:
+            LedgerError: The ledger is away; what it has not taken waits on.
         """
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from regrow import config
 from regrow.config import Settings
 from regrow.errors import LedgerError, SettingsError
-from regrow.model import Audience, Cause, Failure, Lease, SetUp, Switches, Verdict
-from regrow.oversight import ALERTS, Oversight
+from regrow.model import Audience, Cause, Failure, Lease, Left, SetUp, Switches, Verdict
+from regrow.oversight import ALERTS, Emptying, Oversight
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -345,6 +345,15 @@ def run_dispatcher(app: Celery, settings: Settings, *, alive: Callable[[], bool]
 
     live = Live(app, database_url=settings.database_url)
     return run(live, tick_seconds=settings.tick_seconds, alive=alive, spool=open_spool(settings))
+
+
+def drain(
+    app: Celery, settings: Settings, wish: Emptying, tell: Callable[[Left], object]
+) -> tuple[datetime, Left, int]:
+    """Empty the ledger; see `loop.drain`."""
+    from regrow.adapters.celery.loop import drain as run
+
+    return run(Live(app, database_url=settings.database_url), wish, open_spool(settings), tell)
 
 
 def open_ledger(settings: Settings) -> Ledger:

@@ -23,9 +23,11 @@ from celery import Celery
 from rich.cells import cell_len
 
 from regrow import wiring
+from regrow.adapters.spool import Spool
 from regrow.capture import causes_from_text
 from regrow.cli.app import run
-from regrow.model import Failure, Record, State
+from regrow.model import DISPATCHER, WORKER, Failure, Member, Record, State
+from regrow.testing import a_failure
 
 SOURCES = Path(__file__).parents[2] / "src"
 
@@ -144,6 +146,38 @@ def test_status_for_people(ledger: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert answer.code == 0
     assert "captured 5 = recovered 0 + scheduled 1 + held 0 + dispatched 0 + handed_over 4" in answer.out
     assert "balanced: yes" in answer.out
+
+
+def test_who_is_at_work(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status names who is alive and who has fallen silent, and what waits on this machine's disk."""
+    now = wiring.clock()
+    store = wiring.open_store(wiring.load_settings())
+    assert Answer(capsys, "status", "--json").json["members"] == []
+    assert "no worker and no dispatcher has given a sign of life" in Answer(capsys, "status").out
+    late = now - timedelta(hours=2)
+    store.beat(Member("1", WORKER, "a@one", 11, late, now, ("orders", "mails"), spooled_bytes=7))
+    store.beat(Member("2", DISPATCHER, "one", 12, late, late))
+    spool = Spool(ledger / "spool", limit_bytes=10_000)
+    spool.put(a_failure())
+    (ledger / "spool" / "1-2.damaged").write_bytes(b"bad\n")
+    answer = Answer(capsys, "status", "--json").json
+    assert answer["spool"] == {"bytes": spool.size() - 4, "damaged_bytes": 4, "folder": str(ledger / "spool")}
+    assert [(one["kind"], one["name"], one["alive"]) for one in answer["members"]] == [
+        ("worker", "a@one", True),
+        ("dispatcher", "one", False),
+    ]
+    keys = {"kind", "name", "pid", "alive", "seen_at", "queues", "skew_seconds", "spooled_bytes"}
+    assert {frozenset(one) for one in answer["members"]} == {frozenset(keys)}
+    assert (answer["members"][0]["queues"], answer["members"][0]["spooled_bytes"]) == (["orders", "mails"], 7)
+    out = Answer(capsys, "status").out
+    assert "a@one, 7 bytes in its spool" in out
+    assert re.search(r"dispatcher +last seen ", out)
+    assert "4 bytes more are damaged" in out
+    for number in range(20):
+        store.beat(Member(f"m{number}", WORKER, f"{number}@one", number, late, now))
+    many = Answer(capsys, "status")
+    assert many.out.count("@one") == 10
+    assert "12 more" in many.err
 
 
 def test_unbalanced_ledger(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from regrow.config import Settings
-from regrow.model import Level, Reason, State, Symptom, TaskOptions
+from regrow.model import Hindrance, Level, Reason, State, Symptom, TaskOptions
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
@@ -54,6 +54,12 @@ def test_every_finding_of_the_doctor_is_documented():
         assert level.startswith(tuple(Level)), name
         assert says.endswith("."), name
         assert bool(mend) is (level != Level.FINE), name
+
+
+@pytest.mark.parametrize("hindrance", list(Hindrance))
+def test_every_hindrance_is_documented(hindrance):
+    """Whoever empties a ledger finds what to do about what is left."""
+    assert f"| `{hindrance}` |" in (ROOT / "docs/uninstall.md").read_text()
 
 
 def test_links_between_pages_lead_somewhere():

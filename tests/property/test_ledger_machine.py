@@ -140,6 +140,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.running: list[Copy] = []
         self.recovered: dict[str, int] = {}
         self.leases: dict[int, datetime] = {}
+        self.emptying_since = self.clock()
         self.regrow = a_regrow(self.store, clock=self.clock, dispatcher=self.broker)
         self.fragile = a_regrow(
             FragileStore(self.store, self.broker),
@@ -165,7 +166,9 @@ class LedgerMachine(RuleBasedStateMachine):
             task.done = False
         self._fail(task, category, None)
 
-    def _fail(self, task: Task, category: object, header: Header | None, *, work_done: bool = False) -> None:
+    def _fail(
+        self, task: Task, category: object, header: Header | None, *, work_done: bool = False, dies: bool = False
+    ) -> None:
         """What the door does with an exception, and what Celery makes of it."""
         failure = a_failure(
             category,  # type: ignore[arg-type]
@@ -189,6 +192,8 @@ class LedgerMachine(RuleBasedStateMachine):
         elif handled.decision.park:
             task.waits = True
             return
+        if dies:  # before Celery has stored the failure
+            return
         task.waits = False
         if (header is not None or history.parked) and handled.id is not None:
             self.regrow.closed(handled.id)
@@ -198,7 +203,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.broker.queue)
     @rule(
         data=st.data(),
-        end=st.sampled_from(["success", "failure", "death", "death after work", "hang", "native retry"]),
+        end=st.sampled_from(
+            ["success", "failure", "failure and death", "death", "death after work", "hang", "native retry"]
+        ),
         keep=st.booleans(),
         category=CATEGORY,
     )
@@ -229,8 +236,8 @@ class LedgerMachine(RuleBasedStateMachine):
             copy.task.waits = False
         if end == "success":
             self.regrow.recovered(copy.header.failure)
-        elif end == "failure":
-            self._fail(copy.task, category, copy.header)
+        elif end in ("failure", "failure and death"):
+            self._fail(copy.task, category, copy.header, dies=end == "failure and death")
         elif end == "hang":
             self.running.append(copy)
         elif end == "native retry":
@@ -303,6 +310,25 @@ class LedgerMachine(RuleBasedStateMachine):
         """The clock goes on, or is set back."""
         self.clock.advance(seconds)
 
+    @rule(begin=st.booleans(), scheduled=RARELY, limit=st.sampled_from([1, 100]), steps=st.sampled_from([-1, -1, 0, 1]))
+    def empty_the_ledger(self, begin: bool, scheduled: bool, limit: int, steps: int) -> None:
+        """A person begins to empty the ledger, or goes on with it; whoever does it may be killed at any point."""
+        if begin:
+            self.emptying_since = self.clock()
+            self.switch(observe=True, disabled=False)
+        self.broker.crash_in = steps
+        try:
+            self._empty(self.fragile.store, scheduled=scheduled, limit=limit)
+        except Crash:
+            pass
+        finally:
+            self.broker.crash_in = -1
+
+    def _empty(self, store: Store, *, scheduled: bool = False, limit: int = 100) -> None:
+        since, now = self.emptying_since, self.clock()
+        store.end_waiting(since, scheduled=scheduled, now=now, by="ann", limit=limit)
+        store.order_last_runs(since, now=now, by="ann", limit=limit)
+
     @rule(observe=RARELY, disabled=RARELY)
     def switch(self, *, observe: bool, disabled: bool) -> None:
         """The administrator changes the mode."""
@@ -344,23 +370,35 @@ class LedgerMachine(RuleBasedStateMachine):
     # -- the end ----------------------------------------------------------------------------------------------------
 
     def teardown(self) -> None:
-        """With a working broker and workers, all that is parked and not held ends."""
+        """With a working broker and workers, all that is parked and not held ends; if the ledger is emptied, all ends."""
         if not hasattr(self, "database"):
             return
         self.switch(observe=False, disabled=False)
         for _ in range(60):
-            self.clock.advance(4000)
-            while self.regrow.act().more:
-                pass
-            queue, self.broker.queue[:] = list(self.broker.queue), []
-            for copy in queue:
-                self._deliver(copy, "success")
+            self._go_on("success")
         for one in self._all():
             assert not one.state.live, one
             assert not one.parked or one.state is State.HELD, one
             assert not self.broker.tasks[one.task_id].waits or one.state is State.HELD, one
+        self.switch(observe=True, disabled=True)
+        self.emptying_since = self.clock()
+        for _ in range(3):
+            self._empty(self.store)
+            self._go_on("failure")
+        assert not [one for one in self._all() if one.parked or one.state.live]
+        assert not [task.id for task in self.broker.tasks.values() if task.waits]
+        assert not self.ledger.left(self.emptying_since, audiences=()).tasks
         self.the_equation_holds()
         self.database.close()
+
+    def _go_on(self, end: str) -> None:
+        """Much time passes; dispatcher and workers do what is due."""
+        self.clock.advance(4000)
+        while self.regrow.act().more:
+            pass
+        queue, self.broker.queue[:] = list(self.broker.queue), []
+        for copy in queue:
+            self._deliver(copy, end)
 
 
 def run(new_url: Callable[[], str], examples: int, steps: int) -> None:

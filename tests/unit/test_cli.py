@@ -64,7 +64,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     """Each command has a help text."""
-    for command in ("run", "doctor", "status", "failures", "show", "explain", "classify", "db upgrade"):
+    for command in ("run", "doctor", "drain", "status", "failures", "show", "explain", "classify", "db upgrade"):
         assert ended(*command.split(), "--help") == 0
         assert f"Usage: regrow {command}" in capsys.readouterr().out
 
@@ -74,6 +74,7 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> No
     [
         (("run",), "name your Celery application"),
         (("doctor",), "name your Celery application"),
+        (("drain",), "name your Celery application"),
         (("-A", "no_such_module", "run"), "no Celery application at 'no_such_module'"),
         (("failures", "--state", "lost"), "no such state: lost; known are: new, scheduled"),
         (("explain",), "give either the ID of a failure, or texts"),

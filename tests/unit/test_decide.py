@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,17 +15,22 @@ from regrow.model import (
     BUSINESS,
     CONFIG,
     DATA,
+    DISPATCHER,
     NETWORK,
     SYSTEM,
     TEMPORARY,
     UNKNOWN,
+    WORKER,
     Action,
     Audience,
     Category,
     Decision,
     Due,
     Failure,
+    Hindrance,
     History,
+    Leftover,
+    Member,
     Reason,
     State,
     TaskOptions,
@@ -155,6 +161,14 @@ def test_every_end_of_a_parked_task_is_looked_at() -> None:
     for failure, verdict in ((a_failure(), a_verdict(DATA)), (a_failure(expected=True), a_verdict())):
         assert decided(failure, verdict, attempt=2, history=parked).due_at == START + decide.CLOSE_WAIT
     assert decided(attempt=9, history=parked).due_at == START + decide.CLOSE_WAIT
+    # In observe mode a failed retry of what was parked before is its end.
+    seen = [
+        decided(failure, history=parked, attempt=2, policies=replace(GUIDE, acting=False))
+        for failure in (a_failure(), a_failure(work_done=True))
+    ]
+    assert seen == [Decision(Action.GIVE_UP, Reason.OBSERVING, START + decide.CLOSE_WAIT)] * 2
+    gone = decided(a_failure(ended=True), history=parked, attempt=2, policies=replace(GUIDE, acting=False))
+    assert (gone.action, gone.reason) == (Action.HOLD, Reason.OBSERVING)
 
 
 def test_a_category_without_a_schedule_waits_as_temporary_ones_do() -> None:
@@ -215,3 +229,48 @@ def test_lease_doubles_to_an_hour() -> None:
 def test_number(token: str | None, attempt: int, history: History, expected: tuple[int, bool]) -> None:
     """A second copy is a duplicate; a run after the end is the next attempt."""
     assert decide.number(a_failure(token=token, attempt=attempt), history) == expected
+
+
+def a_leftover(**changes: Any) -> Leftover:
+    """A parked task whose retry was sent long ago; `changes` is any field of it."""
+    plain = Leftover(
+        id=1,
+        task_id="a",
+        task_name="shop.pay",
+        state=State.DISPATCHED,
+        parked=True,
+        queue="orders",
+        started=False,
+        ordered=False,
+        first_failed_at=START - timedelta(days=1),
+    )
+    return replace(plain, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, Hindrance.QUEUED),
+        ({"queue": "mails"}, Hindrance.NO_WORKER),
+        ({"queue": "silent"}, Hindrance.NO_WORKER),
+        ({"queue": ""}, Hindrance.NO_WORKER),
+        ({"started": True}, Hindrance.RUNNING),
+        ({"state": State.SCHEDULED}, Hindrance.NOT_SENT),
+        ({"state": State.SCHEDULED, "first_failed_at": START}, Hindrance.PARKED_MEANWHILE),
+        ({"state": State.HELD, "first_failed_at": START}, Hindrance.PARKED_MEANWHILE),
+        ({"state": State.DISMISSED}, Hindrance.NOT_SENT),
+        ({"state": State.EXHAUSTED, "ordered": True}, Hindrance.ENDING),
+        ({"state": State.EXHAUSTED, "ordered": True, "first_failed_at": START}, Hindrance.ENDING),
+    ],
+)
+def test_why_something_is_left(changes: dict[str, Any], expected: Hindrance) -> None:
+    """The ledger says as well as it can what an emptied ledger still waits for."""
+    now = START + timedelta(minutes=10)
+    members = [
+        Member("1", WORKER, "a@host", 1, START, now - timedelta(seconds=60), ("orders",)),
+        # Its clock is two minutes ahead: it has been silent for longer than it seems.
+        Member("2", WORKER, "b@host", 2, START, now - timedelta(seconds=1), ("silent",), skew_seconds=120),
+        Member("3", DISPATCHER, "host", 3, START, now, ("mails",)),
+    ]
+    found = decide.hindrance(a_leftover(**changes), members, since=START, now=now, silence=timedelta(seconds=60))
+    assert found is expected

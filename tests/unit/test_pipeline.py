@@ -341,6 +341,22 @@ def test_observe_mode_ends_what_was_parked_before(bench: Bench) -> None:
     assert bench.after(30) == Tick(sent=1)
 
 
+def test_observe_mode_orders_the_end_of_a_failed_retry(bench: Bench) -> None:
+    """A retry fails in observe mode, and its worker dies before Celery has stored that: the dispatcher sees to the end."""
+    bench.regrow.handle([a_failure()])
+    bench.after(30)
+    (due,) = bench.dispatcher.sent
+    bench.again(policies=replace(GUIDE, acting=False), telling=False)
+    assert bench.begin(due)
+    handled = bench.fail_again(due)
+    assert (handled.decision.park, handled.decision.reason) == (False, Reason.OBSERVING)
+    history = bench.store.history(due.task_id)
+    assert (history.state, history.parked) == (State.EXHAUSTED, True)
+    assert bench.after(59) == Tick()
+    assert bench.after(1) == Tick(closed=1)
+    assert [one.task_id for one in bench.dispatcher.ordered] == [due.task_id]
+
+
 def test_a_refusing_broker_gets_a_rest(bench: Bench) -> None:
     """A full batch that the broker refused is not followed at once by the next one."""
     bench.regrow.handle([a_failure() for _ in range(BATCH + 1)])

@@ -12,14 +12,14 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 from zlib import crc32
 
 from regrow.adapters import failure_json
 from regrow.errors import LedgerError, SpoolError
-from regrow.model import Failure
+from regrow.model import Failure, Spooled
 
 log = logging.getLogger("regrow")
 
@@ -29,21 +29,6 @@ BATCH = 100
 _OPEN, _TAKEN, _DAMAGED = ".spool", ".taken", ".damaged"
 
 Take = Callable[[Sequence[Failure]], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What is in a spool.
-
-    Args:
-        waiting: How many bytes wait for the ledger.
-        damaged: How many bytes were put aside.
-        oldest: When the file that has rested longest was last written to, in seconds since 1970; None if none waits.
-    """
-
-    waiting: int
-    damaged: int
-    oldest: float | None
 
 
 class Spool:
@@ -103,11 +88,11 @@ class Spool:
         """How many bytes wait, those put aside included."""
         return sum(size for _, size in self._files((_OPEN, _TAKEN, _DAMAGED)))
 
-    def look(self) -> Waiting:
+    def look(self) -> Spooled:
         """What is in it."""
         oldest = [_age(entry)[0] for entry in self._files((_OPEN, _TAKEN))]
         damaged = sum(size for _, size in self._files((_DAMAGED,)))
-        return Waiting(self.size() - damaged, damaged, min(filter(None, oldest), default=None))
+        return Spooled(self.size() - damaged, damaged, min(filter(None, oldest), default=None))
 
     def waiting(self) -> bool:
         """True if there is something to replay."""

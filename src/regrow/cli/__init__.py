@@ -8,6 +8,7 @@ session.py        what they share: application, settings, language, ledger, scre
 screen.py         how text gets to a terminal: escapes, colours, times, tables
 show.py           what `status`, `failures` and `show` look like
 explain.py        what `explain` and `classify` say
+drain.py          `drain`
 jsonl.py          `classify --jsonl`
 inside_celery.py  the command that Celery's own command line loads
 """

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from regrow.cli import doctor, orders, reports
 from regrow.cli.common import AsJson, complain, found
+from regrow.cli.drain import drain
 from regrow.cli.session import Session
 from regrow.errors import RegrowError, SettingsError
 
@@ -77,6 +78,7 @@ for command in (
     cli.command()(command)
 cli.add_typer(orders.alerts, name="alerts")
 cli.command()(orders.inbox)
+cli.command()(drain)
 database = typer.Typer(help="Set up the ledger.", no_args_is_help=True)
 cli.add_typer(database, name="db")
 
@@ -175,13 +177,15 @@ def run_command(context: typer.Context) -> None:
 def status(context: typer.Context, json: AsJson = False) -> None:
     """The ledger at a glance, and how the last 7 days compare with the targets. Exit code 1 if it does not balance."""
     from regrow import report
-    from regrow.cli.text import to_json
+    from regrow.cli.text import member_json, to_json
 
     session: Session = context.obj
     now = session.now()
     balance = session.ledger.balance(now)
     targets = report.targets(session.ledger.figures(now - TARGET_WINDOW, now), session.words)
-    alerts = session.ledger.alerts()
+    alerts, members = session.ledger.alerts(), session.ledger.members()
+    spool, silence = session.spool, timedelta(seconds=session.settings.lease_seconds)
+    kept = spool.look()
     if json:
         counts = {state.value: count for state, count in balance.by_state.items()}
         answer = {
@@ -194,15 +198,25 @@ def status(context: typer.Context, json: AsJson = False) -> None:
                 one.name: {"value": one.value, "target": one.target, "met": one.met, "shown": one.shown}
                 for one in targets
             },
+            "spool": {
+                "bytes": kept.waiting,
+                "damaged_bytes": kept.damaged,
+                "folder": str(spool.folder),
+            },
+            "members": [member_json(one, alive=one.silent_for(now) <= silence) for one in members],
             "mode": session.settings.mode,
             "database": session.database,
         }
         typer.echo(to_json(answer, indent=2))
     else:
         from regrow.cli.show import show_balance
-        from regrow.cli.show_more import show_alerts, show_targets
+        from regrow.cli.show_more import show_alerts, show_members, show_targets, spool_fact
 
-        show_balance(balance, database=session.database, mode=session.settings.mode, screen=session.screen)
+        waiting = spool_fact(kept.waiting, kept.damaged, str(spool.folder), session.words)
+        show_balance(
+            balance, database=session.database, mode=session.settings.mode, spool=waiting, screen=session.screen
+        )
+        show_members(members, silence, session.screen)
         show_targets(targets, session.screen)
         if alerts:
             session.screen.print()

@@ -66,6 +66,22 @@ class Screen:
         lines = captured.get().removesuffix("\n").split("\n")
         self._console.print(Text("\n".join(line.rstrip() for line in lines)), soft_wrap=True)
 
+    def progress(self, text: str) -> None:
+        """Say how far it is: on a terminal in place of what was said before, in a pipe on a line of its own."""
+        if self.piped:
+            self.print(text)
+            return
+        line = Text(plain(text))
+        line.truncate(self._console.width - 1, overflow="ellipsis")
+        sys.stdout.write(f"\r\x1b[K{line.plain}")
+        sys.stdout.flush()
+
+    def end_progress(self) -> None:
+        """Take the line of the progress away."""
+        if not self.piped:
+            sys.stdout.write("\r\x1b[K")
+            sys.stdout.flush()
+
     def heading(self, title: str, style: str = "bold") -> None:
         """Print a line that begins a section."""
         self.print(Text(plain(title), style=style), wrap=True)

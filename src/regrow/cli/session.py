@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from regrow.cli.screen import Screen
     from regrow.config import Settings
     from regrow.oversight import Oversight
-    from regrow.ports import Ledger, Store, Words
+    from regrow.ports import Backlog, Ledger, Store, Words
 
 
 class Session:
@@ -78,6 +78,13 @@ class Session:
         from regrow.wiring import open_store
 
         return open_store(self.settings)
+
+    @cached_property
+    def spool(self) -> Backlog:
+        """What waits on this machine's disk."""
+        from regrow.wiring import open_spool
+
+        return open_spool(self.settings)
 
     @cached_property
     def oversight(self) -> Oversight:

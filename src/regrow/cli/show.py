@@ -28,8 +28,8 @@ EQUATION = (
 )
 
 
-def show_balance(balance: Balance, *, database: str, mode: str, screen: Screen) -> None:
-    """The ledger at a glance: how many failures stand where, and whether any is lost."""
+def show_balance(balance: Balance, *, database: str, mode: str, spool: Text, screen: Screen) -> None:
+    """The ledger at a glance: how many failures stand where, and whether any is lost; what waits outside of it."""
     _ = screen.words
     observing = _("observe: failures are recorded and explained, nothing is retried")
     recovering = _("recover: what time can heal is retried")
@@ -54,6 +54,7 @@ def show_balance(balance: Balance, *, database: str, mode: str, screen: Screen) 
             (_("Overdue"), _overdue(balance, _)),
             (_("Parked"), _("{n}: Celery waits for these tasks to end").format(n=balance.parked)),
             (_("Messages"), _("{n} not delivered yet").format(n=balance.undelivered)),
+            (_("Spool"), spool),
         )
     )
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from regrow.model import Record, Verdict
+    from regrow.model import Member, Record, Verdict
 
 #: Control characters (not tab and newline), marks that turn the direction of writing, line separators, and
 #: lone surrogates, which no encoding takes.
@@ -43,6 +43,12 @@ def record_json(record: Record, *, history: bool) -> dict[str, Any]:
     if history:
         fields["history"] = [{**run, "verdict": _parsed(run["verdict"])} for run in attempts]
     return fields
+
+
+def member_json(member: Member, *, alive: bool) -> dict[str, Any]:
+    """A process that gives signs of life for programs."""
+    names = ("kind", "name", "pid", "seen_at", "queues", "skew_seconds", "spooled_bytes")
+    return {"alive": alive, **{name: getattr(member, name) for name in names}}
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from regrow.model.failure import Failure
 
@@ -38,6 +38,10 @@ class Member:
     skew_seconds: float = 0.0
     spooled_bytes: int = 0
 
+    def silent_for(self, now: datetime) -> timedelta:
+        """How long it has given no sign of life; the error of its clock is taken out."""
+        return now - self.seen_at + timedelta(seconds=self.skew_seconds)
+
 
 @dataclass(frozen=True, slots=True)
 class Begun:
@@ -56,3 +60,18 @@ class Begun:
     boot: str
     worker: str = ""
     seen_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """What waits on a machine's disk for the ledger.
+
+    Args:
+        waiting: How many bytes wait.
+        damaged: How many bytes were put aside, because nobody can read them.
+        oldest: When the file that has rested longest was last written to, in seconds since 1970; None if none waits.
+    """
+
+    waiting: int
+    damaged: int
+    oldest: float | None = None

@@ -51,6 +51,10 @@ class AttemptRecord:
     decided_at: datetime | None = None
 
 
+#: Detail of a note: it was done to empty the ledger.
+DRAIN = "drain"
+
+
 class Deed(StrEnum):
     """Something that happened to a failure beside its failed runs."""
 
@@ -69,7 +73,7 @@ class Note:
         at: When.
         deed: What.
         by: Who did it; '' for Regrow itself.
-        detail: A `Reason` for STOPPED, a category for CONFIRMED, else ''.
+        detail: A `Reason` for STOPPED, a category for CONFIRMED, DRAIN for what was done to empty the ledger, else ''.
     """
 
     at: datetime

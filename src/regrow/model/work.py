@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from regrow.model.judgement import Message
@@ -156,3 +156,71 @@ class ScanResult:
     taken: int = 0
     busy: bool = False
     errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What the ledger still holds while it is emptied, and what has become of the rest.
+
+    Args:
+        tasks: Failures that are live or that Celery waits for.
+        sent: How many of these have a retry on its way or running.
+        messages: Messages that wait for delivery.
+        copies: Failures that the application's own record does not show as they are.
+        recovered: What has recovered since the emptying began.
+        failed: What has ended as failed since then.
+        spooled: True if something waits in the spool on this machine.
+        more: True if the dispatcher has more to do at once.
+    """
+
+    tasks: int = 0
+    sent: int = 0
+    messages: int = 0
+    copies: int = 0
+    recovered: int = 0
+    failed: int = 0
+    spooled: bool = False
+    more: bool = False
+
+    @property
+    def nothing(self) -> bool:
+        """True if all is done."""
+        return not (self.tasks or self.messages or self.copies or self.spooled or self.more)
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A failure that is live or that Celery waits for.
+
+    Args:
+        id: Its id in the ledger.
+        task_id: Celery's id of the task.
+        task_name: Celery's name of the task.
+        state: Where it stands.
+        parked: True if Celery waits for its end.
+        queue: Where its message came from.
+        started: True if a worker has begun what was sent last.
+        ordered: True if an order to fail was sent.
+        first_failed_at: When its first run failed.
+    """
+
+    id: int
+    task_id: str
+    task_name: str
+    state: State
+    parked: bool
+    queue: str
+    started: bool
+    ordered: bool
+    first_failed_at: datetime
+
+
+class Hindrance(StrEnum):
+    """Why something is left after the ledger was to be emptied."""
+
+    RUNNING = "running"  # a worker runs it
+    QUEUED = "queued"  # it waits in a queue whose workers are busy
+    NO_WORKER = "no_worker"  # no worker of its queue gives signs of life
+    NOT_SENT = "not_sent"  # the broker has not taken it yet
+    ENDING = "ending"  # no worker has taken the order to fail yet
+    PARKED_MEANWHILE = "parked_meanwhile"  # a worker has parked it since: it is in recover mode

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime, tzinfo
 from operator import itemgetter
 
-from regrow.model import Action, AttemptRecord, Audience, Deed, Note, Reason, Record, State
+from regrow.model import DRAIN, Action, AttemptRecord, Audience, Deed, Note, Reason, Record, State
 from regrow.notify import phrase
 from regrow.notify.text import one_line, short_error
 from regrow.ports import Words
@@ -107,6 +107,10 @@ def _decided(run: AttemptRecord, zone: tzinfo | None, _: Words) -> str:
 def _note(note: Note, record: Record, _: Words) -> str:
     by, detail = one_line(note.by), one_line(note.detail)
     match note.deed:
+        case Deed.RETRIED if detail == DRAIN:
+            text = _("A last run was ordered by {who}, who empties the ledger.")
+        case Deed.DISMISSED if detail == DRAIN:
+            text = _("It was ended as failed by {who}, who empties the ledger.")
         case Deed.RETRIED:
             text = _("A retry was ordered by {who}.") if by else _("A retry was ordered by hand.")
         case Deed.DISMISSED:

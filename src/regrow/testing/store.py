@@ -393,6 +393,56 @@ def check_redeliveries_are_counted(store: Store) -> None:
     assert store.begun("b") is None
 
 
+def check_a_last_run_is_ordered_once(store: Store) -> None:
+    """Whoever empties the ledger has each scheduled task run once more, at once; who does so too changes nothing."""
+    for task in ("a", "b", "c"):
+        parked_task(store, task_id=task)
+
+    def order(seconds: float = 1, limit: int = 2) -> int:
+        return store.order_last_runs(START, now=START + timedelta(seconds=seconds), by="ann", limit=limit)
+
+    def end() -> int:
+        return store.end_waiting(START, scheduled=False, now=START + timedelta(seconds=5), by="ann", limit=9)
+
+    assert [order(), order(), order()] == [2, 1, 0]
+    sent = store.claim(START + timedelta(seconds=1), limit=9, lease=LEASE, states=())  # retries are switched off
+    assert sorted(due.task_id for due in sent) == ["a", "b", "c"]
+    # A broker that refuses costs no task its last run.
+    token, ids = sent[0].token, {due.task_id: due.failure for due in sent}
+    store.postpone(token, [ids["a"]], due_at=START + timedelta(seconds=2))
+    assert (end(), order(3)) == (0, 0)
+    assert all(start(store, due) for due in sent if due.task_id != "a")
+    store.recovered(ids["b"], now=START)
+    # A worker that still parks: the last run was the last one.
+    a_regrow(store).handle([a_failure(task_id="c", attempt=2, token=token)])
+    assert store.history("c").state is State.SCHEDULED
+    assert (order(4), end(), end()) == (0, 1, 0)
+    assert store.history("c").state is State.DISMISSED
+    assert [due.task_id for due in claim(store, 5)] == ["a", "c"]
+
+
+def check_waiting_tasks_are_ended(store: Store) -> None:
+    """Whoever empties the ledger ends what is held while Celery waits for it, and if he wants all that is scheduled."""
+    for task in ("held", "scheduled"):
+        parked_task(store, task_id=task)
+    open_held = a_regrow(store).handle([a_failure(task_id="nobody waits", work_done=True, parkable=False)])[0]
+    assert (open_held.decision.action.state, open_held.decision.park) == (State.HELD, False)
+    due = next(one for one in claim(store, 30) if one.task_id == "held")
+    store.hold(due.token, [due.failure], [], reason=Reason.FELL_SILENT, now=START)
+    other = store.history("scheduled").failure
+    assert other is not None
+    store.postpone(due.token, [other], due_at=START + timedelta(days=1))
+    now = START + timedelta(seconds=40)
+    seen = [store.end_waiting(START, scheduled=all_, now=now, by="ann", limit=9) for all_ in (False, False, True)]
+    assert seen == [1, 0, 1]
+    ended = claim(store, 40)
+    assert {(one.task_id, one.state, one.closing) for one in ended} == {
+        ("held", State.DISMISSED, False),
+        ("scheduled", State.DISMISSED, False),
+    }
+    assert store.history("nobody waits").state is State.HELD
+
+
 #: Each takes a store over an empty, migrated ledger.
 STORE_CHECKS: tuple[Callable[[Store], None], ...] = (
     check_first_failure_is_kept_whole,
@@ -409,6 +459,8 @@ STORE_CHECKS: tuple[Callable[[Store], None], ...] = (
     check_recovered_once,
     check_given_up_tasks_are_closed,
     check_held_tasks_wait,
+    check_a_last_run_is_ordered_once,
+    check_waiting_tasks_are_ended,
     check_messages_go_out_once,
     check_a_transaction_is_all_or_nothing,
     check_a_run_whose_facts_come_in_twice_is_recorded_once,

@@ -11,12 +11,13 @@ from contextlib import suppress
 from datetime import datetime
 from queue import Empty, SimpleQueue
 from time import monotonic
+from typing import Any
 from uuid import uuid4
 
 from regrow.adapters.spool import Spool
 from regrow.errors import LedgerError
-from regrow.model import DISPATCHER, Member, Tick
-from regrow.oversight import Oversight
+from regrow.model import DISPATCHER, Left, Member, Tick
+from regrow.oversight import Emptying, Oversight, empty
 
 log = logging.getLogger("regrow")
 
@@ -100,6 +101,40 @@ def run(
     pulse.stop(live)
     log.info("regrow dispatcher %d stopped", os.getpid())
     return 0
+
+
+def drain(
+    live: Callable[[], Oversight], wish: Emptying, spool: Spool, tell: Callable[[Left], object]
+) -> tuple[datetime, Left, int]:
+    """Empty the ledger (`oversight.empty`) until SIGTERM or SIGINT; a second one does not wait for the round in hand.
+
+    Returns:
+        When it began, what is left, and the signal that has stopped it, 0 if none has.
+    """
+    stop = Stop()
+    told: list[int] = []
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def on_signal(number: int, _frame: object) -> None:
+        told.append(number)
+        signal.signal(number, before[number])
+        stop.set()
+
+    def rest(seconds: float) -> bool:
+        if not stop.is_set and seconds:
+            stop.wait(seconds)
+        return stop.is_set
+
+    for number in before:
+        signal.signal(number, on_signal)
+    pulse = Pulse(spool)
+    try:
+        since, left = empty(live, wish, spool, beat=pulse.beat, tell=tell, rest=rest)
+    finally:
+        pulse.stop(live)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return since, left, told[0] if told else 0
 
 
 class Pulse:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, and_, func, or_, select
 
-from regrow.adapters.sql.figures import Counting
+from regrow.adapters.sql.draining import DrainReads
 from regrow.adapters.sql.tables import (
     TASK_ID_LIMIT,
     alert,
@@ -42,7 +42,7 @@ _CHUNK = 500
 _Id = TypeVar("_Id", int, str)
 
 
-class SqlLedger(Counting):
+class SqlLedger(DrainReads):
     """The ledger to read from (`ports.Ledger`).
 
     Args:

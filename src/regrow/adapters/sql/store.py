@@ -11,6 +11,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, Row, and_, case, delete, func, literal, not_, or_, select, true, update
 
 from regrow.adapters.sql import coding
+from regrow.adapters.sql.draining import DrainOrders
 from regrow.adapters.sql.keeping import Keeping
 from regrow.adapters.sql.presence import Presence
 from regrow.adapters.sql.tables import Instant, attempt, envelope, failure, outbox
@@ -28,7 +29,7 @@ from regrow.model import Audience, Deed, Due, DueMessage, Header, History, Messa
 _BEGUN = failure.c.started_retries > coding.STARTED_BEFORE
 
 
-class SqlStore(Keeping, Presence):
+class SqlStore(Keeping, Presence, DrainOrders):
     """The ledger (`ports.Store`).
 
     Args:
