@@ -42,10 +42,13 @@ def test_hostile_exceptions(made: Site, kind: str) -> None:
 
 def assert_readable(made: Site, which: str) -> None:
     """The command line shows it without a control character that a terminal would obey, and as valid JSON."""
-    for words in (("show", which), ("explain", which), ("failures",)):
-        shown = regrow(made, *words)
-        assert not [one for one in shown if (ord(one) < 32 and one not in "\n\t") or one in "\x7f\u202e\u2028"], words
-        json.loads(regrow(made, *words, "--json"))
+    assert_plain(regrow(made, "show", which))
+    json.loads(regrow(made, "show", which, "--json"))
+
+
+def assert_plain(shown: str) -> None:
+    """No control character is in it that a terminal would obey."""
+    assert not [one for one in shown if (ord(one) < 32 and one not in "\n\t") or one in "\x7f\u202e\u2028"]
 
 
 def regrow(made: Site, *words: str) -> str:
@@ -145,6 +148,12 @@ def test_hostile_messages(tmp_path_factory: pytest.TempPathFactory, *, regrow_to
 
 def test_nothing_of_it_has_hurt_the_ledger(made: Site) -> None:
     """After all this the ledger adds up, the spool is empty, and the worker is the one that was started first."""
+    records = made.ledger.failures(limit=1000)
+    assert_plain(regrow(made, "failures", "--limit", "1000"))
+    assert_plain(regrow(made, "status"))
+    assert len(json.loads(regrow(made, "failures", "--limit", "1000", "--json"))["failures"]) == len(records)
+    for record in records[:3]:
+        assert_plain(regrow(made, "explain", str(record.id)))
     assert made.balance().balanced
     assert Spool(made.folder / "spool", limit_bytes=1).size() == 0
     assert made.processes[0].popen.poll() is None

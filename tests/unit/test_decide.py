@@ -274,3 +274,68 @@ def test_why_something_is_left(changes: dict[str, Any], expected: Hindrance) -> 
     ]
     found = decide.hindrance(a_leftover(**changes), members, since=START, now=now, silence=timedelta(seconds=60))
     assert found is expected
+
+
+# -- what dies outside the task's own code ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", [Reason.REJECTED, Reason.NOT_RUN, Reason.EXPIRED, Reason.POISON])
+def test_a_final_failure_is_never_retried(reason: Reason) -> None:
+    """Whatever the verdict, the options and a plan say."""
+    failure = a_failure(final=reason, options=TaskOptions(idempotent=True), died=True)
+    plan = decide.Plan(1, "at once", 9)
+    found = decide.decide(failure, a_verdict(), History(), 1, now=START, policies=GUIDE, plan=plan)
+    action = Action.GIVE_UP if reason is Reason.POISON else Action.HAND_OVER
+    assert found == Decision(action, reason)
+
+
+@pytest.mark.parametrize(
+    ("known", "closes"),
+    [
+        ({"parked": True}, 0),  # parked where it died: nobody but the dispatcher can end it
+        ({"ended": True}, None),  # Celery has ended it
+        ({}, decide.CLOSE_WAIT.total_seconds()),  # Celery is about to end it, if nothing goes wrong
+    ],
+)
+def test_when_a_task_that_is_over_must_be_ended(known: dict[str, bool], closes: float | None) -> None:
+    """What Celery still waits for is due for its end, at once or as soon as Celery has had its time."""
+    failure = a_failure(DATA, **known)
+    parked_before = History(failure=1, state=State.DISPATCHED, attempts=1, parked=True)
+    found = decided(failure, a_verdict(DATA), history=parked_before, attempt=2)
+    assert found.due_at == (None if closes is None else START + timedelta(seconds=closes))
+
+
+def test_what_was_parked_stays_parked() -> None:
+    """A task that is parked already is held or retried, also in observe mode and where parking is off."""
+    observing = replace(GUIDE, acting=False)
+    for options in (TaskOptions(idempotent=True), TaskOptions(idempotent=True, park=False)):
+        failure = a_failure(SYSTEM, died=True, parked=True, parkable=True, options=options)
+        found = decided(failure, a_verdict(SYSTEM, caution="cut off"), policies=observing)
+        assert (found.action, found.park) == (Action.RETRY, True)
+    asked = decided(a_failure(SYSTEM, died=True, parked=True), a_verdict(SYSTEM, caution="cut off"), policies=observing)
+    assert (asked.action, asked.reason, asked.park) == (Action.HOLD, Reason.WORK_MAY_BE_DONE, True)
+
+
+@pytest.mark.parametrize(
+    ("deaths", "hours", "counted"), [(0, None, 1), (2, 1, 3), (3, 71.9, 4), (3, 72.1, 1), (9, 500, 1)]
+)
+def test_deaths_count_for_three_days(deaths: int, hours: float | None, counted: int) -> None:
+    """Deaths of more than 72 hours ago are forgotten, and the count begins anew."""
+    since = None if hours is None else START - timedelta(hours=hours)
+    history = History(failure=1, attempts=deaths, deaths=deaths, deaths_since=since)
+    failure = a_failure(SYSTEM, died=True, failed_at=START, options=TaskOptions(idempotent=True))
+    assert decide.deaths(failure, history)[0] == counted
+    found = decided(failure, a_verdict(SYSTEM), history=history, policies=replace(GUIDE, base_limit=50))
+    assert (found.reason is Reason.POISON) is (counted > decide.DEATH_LIMIT)
+    assert decide.deaths(replace(failure, died=False), history)[0] == counted - 1
+
+
+def test_the_same_run_twice() -> None:
+    """A key that the ledger knows, or facts of the very moment of the last run, are no news; a later run is."""
+    history = History(failure=1, state=State.HANDED_OVER, attempts=2, last_failed_at=START)
+    spooled = a_failure(DATA, key="k", failed_at=START)
+    assert decide.number(spooled, history) == (2, True)
+    assert decide.number(spooled, replace(history, seen=True)) == (2, True)
+    assert decide.number(replace(spooled, failed_at=START + timedelta(seconds=1)), history) == (3, False)
+    # Without a key nothing comes twice: two runs may well fail in one instant of a coarse clock.
+    assert decide.number(replace(spooled, key=""), history) == (3, False)

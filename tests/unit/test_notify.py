@@ -15,6 +15,7 @@ from regrow.model import (
     CATEGORIES,
     CONFIG,
     NETWORK,
+    SYSTEM,
     UNKNOWN,
     Action,
     Answer,
@@ -195,7 +196,7 @@ def test_an_own_category_is_called_as_it_calls_itself() -> None:
 
 
 @pytest.mark.parametrize("words", LANGUAGES.values(), ids=LANGUAGES)
-@pytest.mark.parametrize("reason", [Reason.FELL_SILENT, Reason.CANNOT_BE_SENT, Reason.ALREADY_FAILED])
+@pytest.mark.parametrize("reason", [Reason.FELL_SILENT, Reason.CANNOT_BE_SENT, Reason.ALREADY_FAILED, Reason.POISON])
 def test_a_retry_that_is_not_sent_again(reason: Reason, words: Words) -> None:
     """Whoever must decide reads why, and which command does what."""
     message = notify.compose_silent(a_due(), reason, words)
@@ -205,7 +206,19 @@ def test_a_retry_that_is_not_sent_again(reason: Reason, words: Words) -> None:
     assert notify.explain(reason, words) in message.body
     assert "regrow retry t-1" in message.body
     assert "regrow show t-1" in message.body
-    assert ("regrow dismiss t-1" in message.body) is (reason is not Reason.ALREADY_FAILED)
+    assert ("regrow dismiss t-1" in message.body) is (reason not in (Reason.ALREADY_FAILED, Reason.POISON))
+
+
+@pytest.mark.parametrize("words", LANGUAGES.values(), ids=LANGUAGES)
+@pytest.mark.parametrize("reason", [Reason.REJECTED, Reason.NOT_RUN, Reason.EXPIRED, Reason.POISON])
+def test_what_no_worker_could_run_or_end(reason: Reason, words: Words) -> None:
+    """The administrator reads why; what may be sent again comes with the command, and what has expired does not."""
+    action = Action.GIVE_UP if reason is Reason.POISON else Action.HAND_OVER
+    message = told(Decision(action, reason), verdict=a_verdict(SYSTEM), words=words)
+    assert message.audience is Audience.ADMINISTRATOR
+    assert notify.explain(reason, words) in message.body
+    assert ("regrow retry" in message.body) is (reason is not Reason.EXPIRED)
+    assert ("--force" in message.body) is (reason is Reason.POISON)
 
 
 def test_retries_that_keep_dying_are_counted() -> None:
