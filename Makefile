@@ -50,5 +50,5 @@ messages: setup ## Compile the translations (entries go into the .po by hand; a 
 	@$(BIN)/pybabel compile -D regrow -d src/regrow/locale
 
 clean: ## Remove .venv, caches and everything that a run has left
-	@rm -rf $(VENV) var logs reports build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) var logs reports spool build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
