@@ -5,7 +5,8 @@ RegrowError
 │   └── StillParking   the ledger cannot be emptied while new tasks are parked in it
 ├── RuleError          a classification rule is wrong, or no engine will run its pattern
 ├── LedgerError        the ledger cannot be read or written
-│   └── NotMigrated    its tables are missing or older than this version
+│   ├── NotMigrated    its tables are missing or older than this version
+│   └── Unkeepable     it can be reached, and refuses a value for ever
 ├── SpoolError         facts could not be kept on disk while the ledger was away
 ├── Poisoned           a task whose workers have died with it again and again is not begun once more
 ├── DispatchError      the message broker did not take a task that was due
@@ -45,6 +46,10 @@ class SpoolError(RegrowError):
 
 class Poisoned(RegrowError):
     """A task is not begun again, because its workers have died with it."""
+
+
+class Unkeepable(LedgerError):
+    """The ledger refuses a value: trying again cannot help."""
 
 
 class DispatchError(RegrowError):

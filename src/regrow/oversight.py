@@ -146,13 +146,17 @@ class Oversight(Regrow):
 
     # -- orphans ----------------------------------------------------------------------------------------------------
 
-    def find_orphans(self) -> int:
-        """Take in the tasks that a worker began and that died with it, as the start ledger knows; return how many."""
+    def find_orphans(self, *, skew_seconds: float = 0) -> int:
+        """Take in the tasks that a worker began and that died with it, as the start ledger knows; return how many.
+
+        Args:
+            skew_seconds: By how much our clock is ahead of the database's.
+        """
         with self._alone("orphans", SCAN_LEASE) as mine:
             if not mine:
                 return 0
             now = self.clock()
-            found = self.store.orphans(now - self.lease.run, limit=SCAN_BATCH)
+            found = self.store.orphans(now - timedelta(seconds=skew_seconds) - self.lease.run, limit=SCAN_BATCH)
             over: list[Begun] = []
             taken = 0
             for one in found:

@@ -99,10 +99,13 @@ class Regrow:
         failures = [self._with_user(failure) for failure in failures]
         verdicts = [self.classify(failure.causes) for failure in failures]
         plans = [self._plan(failure, verdict) for failure, verdict in zip(failures, verdicts, strict=True)]
-        # A row that may be parked is about to become the only copy of its task.
-        only_copy = self.policies.acting and any(
-            failure.parkable and (verdict.category.retry or plan is not None)
-            for failure, verdict, (plan, _) in zip(failures, verdicts, plans, strict=True)
+        # A row that may be parked is about to become the only copy of its task; facts that are on a disk go from there.
+        only_copy = any(failure.key for failure in failures) or (
+            self.policies.acting
+            and any(
+                failure.parkable and (verdict.category.retry or plan is not None)
+                for failure, verdict, (plan, _) in zip(failures, verdicts, plans, strict=True)
+            )
         )
         with self.store.transaction(durable=only_copy) as ledger:
             histories = ledger.histories(failures)

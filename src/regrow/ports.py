@@ -188,7 +188,7 @@ class Store(Protocol):
         """What is known of a task that was begun and has not ended."""
 
     def orphans(self, silent_since: datetime, *, limit: int) -> list[Begun]:
-        """Tasks whose worker began them and is gone, or has been silent since then."""
+        """Tasks whose worker began them and is gone, or has been silent since then (by the database's clock)."""
 
     def forget(self, found: Sequence[Begun], *, now: datetime) -> None:
         """These orphans are taken in; with them goes who has long been silent and left nothing behind."""

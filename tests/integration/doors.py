@@ -23,8 +23,8 @@ POOLS = ("prefork", "solo", "threads")
 PAGE = Path(__file__).parents[2] / "docs" / "doors.md"
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->"
 
-#: Two retries are enough to see each of them end; leases are short enough to wait for.
-SETTINGS = {**QUICK, "max_recovery_attempts": 2, "lease_seconds": 2, "track_starts": True}
+#: Two retries are enough to see each of them end. The lease is longer than billiard may take to find that a child is gone.
+SETTINGS = {**QUICK, "max_recovery_attempts": 2, "lease_seconds": 12, "track_starts": True}
 
 Send = Callable[[Site, str], str]
 
@@ -239,7 +239,7 @@ def worker_killed(made: Site, pool: str) -> tuple[str, str]:
             record = until(lambda one=result.id: made.record(one), f"the orphan\n{made.logs()}")
             texts.append(describe(record, made.state(result.id), runs(made, key)))
         else:
-            time.sleep(2 * SETTINGS["lease_seconds"])
+            time.sleep(1.5 * SETTINGS["lease_seconds"])
             assert made.record(result.id) is None
             texts.append(f"not seen, but by a scan of your own table; {made.state(result.id)}, {runs(made, key)}")
     return texts[0], texts[1]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 
 from regrow.adapters import failure_json
 from regrow.adapters.spool import Spool
-from regrow.errors import LedgerError, SpoolError
+from regrow.errors import LedgerError, SpoolError, Unkeepable
 from regrow.model import Cause, Failure, TaskOptions
 from regrow.testing import a_failure
 
@@ -265,6 +267,72 @@ def test_a_fork_writes_to_a_file_of_its_own(spool: Spool) -> None:
     assert len(files(spool, ".spool")) == 2
     ledger = Ledger()
     assert spool.replay(ledger) == 2
+
+
+@pytest.mark.parametrize("step", ["rename", "unlink", "take", "fsync"])
+def test_a_child_that_is_forked_in_the_middle_keeps_nothing_locked(
+    spool: Spool, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool's child inherits the descriptor of a locked file, and lives for days: nothing waits for its end."""
+    children: list[int] = []
+    ledger = Ledger()
+
+    def fork_first(real: Any) -> Any:
+        def armed(*args: Any, **kwargs: Any) -> Any:
+            if not children:
+                children.append(os.fork())
+                if children[0] == 0:
+                    while True:
+                        signal.pause()
+            return real(*args, **kwargs)
+
+        return armed
+
+    if step == "fsync":
+        monkeypatch.setattr(os, "fsync", fork_first(os.fsync))
+    elif step == "take":
+        ledger_takes = fork_first(ledger)
+    else:
+        monkeypatch.setattr(Path, step, fork_first(getattr(Path, step)))
+    try:
+        spool.put(a_failure(task_id="a"))
+        spool.replay(ledger_takes if step == "take" else ledger)
+        spool.put(a_failure(task_id="b"))
+        spool.replay(ledger)
+        assert children
+        assert [one.task_id for one in ledger.taken] == ["a", "b"]
+        assert spool.size() == 0
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def test_another_users_file_stops_no_other(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that cannot be opened is said once, and the others are handed in."""
+    spool.put(a_failure(task_id="a"))
+    (spool.folder / "1-other.spool").mkdir()
+    (spool.folder / "2-other.taken").mkdir()
+    ledger = Ledger()
+    with caplog.at_level(logging.ERROR):
+        assert [spool.replay(ledger), spool.replay(ledger)] == [1, 0]
+    assert len(caplog.records) == 2
+
+
+def test_what_the_ledger_refuses_for_ever_is_put_aside(spool: Spool) -> None:
+    """A value that no column takes is no outage: everything behind it is handed in."""
+    for name in ("a", "bad", "b"):
+        spool.put(a_failure(task_id=name))
+    taken: list[str] = []
+
+    def take(failures: Sequence[Failure]) -> None:
+        if any(one.task_id == "bad" for one in failures):
+            raise Unkeepable("out of range")
+        taken.extend(one.task_id for one in failures)
+
+    assert spool.replay(take) == 2
+    assert taken == ["a", "b"]
+    assert not spool.waiting()
 
 
 def test_only_the_owner_may_read_it(spool: Spool) -> None:

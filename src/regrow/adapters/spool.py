@@ -14,17 +14,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
 from uuid import uuid4
 from zlib import crc32
 
 from regrow.adapters import failure_json
-from regrow.errors import LedgerError, SpoolError
+from regrow.errors import LedgerError, SpoolError, Unkeepable
 from regrow.model import Failure, Spooled
 
 log = logging.getLogger("regrow")
 
 #: Failures handed to the ledger at a time.
 BATCH = 100
+
+#: How long a writer rests while a replay takes its file away, which takes no longer.
+_MOMENT_SECONDS = 0.001
 
 _OPEN, _TAKEN, _DAMAGED = ".spool", ".taken", ".damaged"
 
@@ -43,6 +47,7 @@ class Spool:
         self.folder = folder.absolute()  # a task may go to another folder
         self._limit = limit_bytes
         self._name = uuid4().hex[:12]
+        self._skipped: set[Path] = set()
 
     # -- in ---------------------------------------------------------------------------------------------------------
 
@@ -74,13 +79,15 @@ class Spool:
         while True:
             file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                status = os.fstat(file)
-                if _same_file(path, status):  # else a replay took it away in this moment
-                    yield file, status.st_size == 0
-                    return
+                # Never wait: whoever holds it is about to take the file away, and then reads it for long.
+                with _locked(file) as mine:
+                    status = os.fstat(file)
+                    if mine and _same_file(path, status):
+                        yield file, status.st_size == 0
+                        return
             finally:
                 os.close(file)
+            sleep(_MOMENT_SECONDS)
 
     # -- out --------------------------------------------------------------------------------------------------------
 
@@ -113,9 +120,14 @@ class Spool:
         """
         done = 0
         for path, _ in sorted(self._files((_TAKEN, _OPEN)), key=_age):
-            taken = path if path.suffix == _TAKEN else _take_away(path)
-            if taken is not None:
-                done += self._hand_in(taken, take)
+            try:
+                taken = path if path.suffix == _TAKEN else _take_away(path)
+                if taken is not None:
+                    done += self._hand_in(taken, take)
+            except OSError as error:  # another user's file, a disk that fails: the other files are not to wait for it
+                if path not in self._skipped:
+                    self._skipped.add(path)
+                    log.error("regrow cannot replay %s: %s", path, error.strerror or error)
         return done
 
     def _hand_in(self, path: Path, take: Take) -> int:
@@ -123,12 +135,9 @@ class Spool:
             file = path.open("rb")
         except FileNotFoundError:  # another process has replayed it
             return 0
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:  # another process is at it
-                return 0
-            if not _same_file(path, os.fstat(file.fileno())):
+        with file, _locked(file.fileno()) as mine:
+            # Another process is at it, or has done it.
+            if not mine or not _same_file(path, os.fstat(file.fileno())):
                 return 0
             done = 0
             for batch in _batches(self._read(file, path)):
@@ -153,9 +162,9 @@ class Spool:
     def _give(self, batch: Sequence[tuple[bytes, Failure]], take: Take, path: Path) -> int:
         try:
             take([failure for _, failure in batch])
-        except LedgerError:
-            raise
         except Exception as error:
+            if isinstance(error, LedgerError) and not isinstance(error, Unkeepable):
+                raise
             if len(batch) == 1:
                 self._put_aside(path, batch[0][0], f"{type(error).__name__}: {error}")
                 return 0
@@ -203,6 +212,24 @@ def _append(file: int, line: bytes) -> None:
             os.ftruncate(file, size)
 
 
+@contextmanager
+def _locked(file: int) -> Iterator[bool]:
+    """Lock a file if nobody has; True if that is so.
+
+    The lock is given back before the file is closed: a child that is forked meanwhile has the descriptor too, and would
+    keep it locked for as long as it lives. Source: flock(2), locks belong to the open file description.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
 def _take_away(path: Path) -> Path | None:
     """Rename a process's file, so that the next facts go to a new one; None if another process did."""
     try:
@@ -210,12 +237,12 @@ def _take_away(path: Path) -> Path | None:
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if not _same_file(path, os.fstat(file)):
-            return None
-        taken = path.with_name(f"{path.stem}-{uuid4().hex[:8]}{_TAKEN}")
-        path.rename(taken)
-        return taken
+        with _locked(file) as mine:
+            if not mine or not _same_file(path, os.fstat(file)):
+                return None
+            taken = path.with_name(f"{path.stem}-{uuid4().hex[:8]}{_TAKEN}")
+            path.rename(taken)
+            return taken
     finally:
         os.close(file)
 

@@ -90,12 +90,12 @@ def open_doors(live: Live, sign: Sign) -> Doors:
     # Loaded before the pool forks: its children share it.
     live.classifier.load()
     settings = live.settings
-    try:
-        live().store.beat(sign(0, 0))  # before its first task begins
-    except LedgerError as error:  # it may come back: each failure tries it again
-        log.error("regrow: until this is mended failures wait in the folder %s: %s", settings.spool_dir, error)
     spool, terms = open_spool(settings), Terms(settings.envelope_limit_bytes, settings.redaction())
     caretaker = Caretaker(live, spool, sign)
+    try:
+        caretaker.beat(live())  # before its first task begins
+    except LedgerError as error:  # it may come back: each failure tries it again
+        log.error("regrow: until this is mended failures wait in the folder %s: %s", settings.spool_dir, error)
     door = Door(live, terms=terms, caretaker=caretaker, boot=sign.boot, track=settings.track_starts)
     net = Net(clock, door.wishes, caretaker, terms=terms)
     return Doors(door, Parent(live, door.wishes, net, caretaker, boot=sign.boot, terms=terms), caretaker)

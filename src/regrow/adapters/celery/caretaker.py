@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from time import monotonic
 
 from regrow.adapters.spool import Spool
 from regrow.capture.clean import display
-from regrow.errors import LedgerError, SpoolError
+from regrow.errors import LedgerError, SpoolError, Unkeepable
 from regrow.model import Failure, Member
 from regrow.oversight import Oversight
 
@@ -36,6 +37,11 @@ Deed = Callable[[Oversight], object]
 
 def _wake(_regrow: Oversight) -> None:
     """Nothing to do but to look into the spool."""
+
+
+def _lost(failure: Failure) -> None:
+    what = display(failure.causes[0])
+    log.critical("regrow has lost the facts of task %s[%s]: %s", failure.task_name, failure.task_id, what)
 
 
 class Caretaker:
@@ -81,29 +87,55 @@ class Caretaker:
             self._stopping.set()
             self.tell(_wake)
             self._thread.join(patience_seconds)
+            self._save()
         if self._pid == self._main:
             try:
                 self._live().store.gone(self._sign(0, 0).boot)
             except Exception as error:  # then its silence tells
                 log.warning("regrow cannot say that this worker stops: %s", error)
 
-    def keep(self, failure: Failure) -> bool:
-        """Have the ledger take a failure later; never waits for it. True if its facts are on the disk until then."""
+    def keep(self, failure: Failure, or_else: Failure | None = None) -> bool:
+        """Have the ledger take a failure later; never waits for it, and never raises.
+
+        Args:
+            failure: What happened.
+            or_else: What is to be recorded instead, if the facts must wait in memory.
+
+        Returns:
+            True if the facts are on the disk until then.
+        """
         self._here()
         try:
             self._spool.put(failure)
         except SpoolError as problem:
             log.error("regrow: %s; the facts of task %s wait in memory", problem, failure.task_id)
-            try:
-                self.tell(lambda regrow: regrow.handle([failure]))
-            except Full:
-                what = display(failure.causes[0])
-                log.critical("regrow has lost the facts of task %s[%s]: %s", failure.task_name, failure.task_id, what)
-            self.start()
+            self._remember(or_else or failure)
             return False
         if self._pid == self._main:  # a child's main process finds them by itself
             self.tell(_wake)
         return True
+
+    def _remember(self, failure: Failure) -> None:
+        def take_in(regrow: Oversight) -> None:
+            regrow.handle([failure])
+
+        take_in.failure = failure  # type: ignore[attr-defined]
+        try:
+            self.later(take_in)
+        except Full:
+            _lost(failure)
+
+    def later(self, deed: Deed) -> None:
+        """Have something done soon, in whatever process this is.
+
+        Raises:
+            queue.Full: Too much waits in memory: the ledger has been away for long.
+        """
+        self.tell(deed)
+        try:
+            self.start()
+        except RuntimeError as problem:  # no more threads, or the interpreter is going down
+            log.error("regrow: what waits in memory waits on: %s", problem)
 
     def tell(self, deed: Deed) -> None:
         """Have something done soon; never waits.
@@ -117,6 +149,21 @@ class Caretaker:
         except Full:
             if deed is not _wake:
                 raise
+
+    def _save(self) -> None:
+        """What is still in memory goes to the disk if that has room now, or into the log."""
+        left = [self._in_hand] if self._in_hand is not None else []
+        while True:
+            try:
+                left.append(self._told.get_nowait())
+            except Empty:
+                break
+        for failure in (getattr(deed, "failure", None) for deed in left):
+            if failure is not None:
+                try:
+                    self._spool.put(failure)
+                except SpoolError:
+                    _lost(failure)
 
     def _run(self) -> None:
         while True:
@@ -134,13 +181,21 @@ class Caretaker:
         if self._pid != self._main:
             return
         regrow = self._live()
+        self.beat(regrow)
         if self._spool.waiting():
-            taken = self._spool.replay(regrow.handle)
+            taken = self._spool.replay(partial(self._take, regrow))
             if taken:
                 log.info("regrow: the ledger has taken %d failures from the spool", taken)
+
+    def beat(self, regrow: Oversight) -> None:
+        """Give a sign of life if it is time for one."""
         if monotonic() >= self._beat_at:
             self._skew = regrow.store.beat(self._sign(self._skew, self._spool.size()))
             self._beat_at = monotonic() + regrow.lease.run.total_seconds() / 3
+
+    def _take(self, regrow: Oversight, failures: Sequence[Failure]) -> None:
+        regrow.handle(failures)
+        self.beat(regrow)  # a long replay is no death
 
     def _do_told(self, regrow: Oversight, *, wait_seconds: float) -> None:
         """Do what was told; wait a little for something if nothing was. What fails stays in hand."""
@@ -152,6 +207,8 @@ class Caretaker:
                     return
             try:
                 self._in_hand(regrow)
+            except Unkeepable:
+                log.exception("regrow could not do what it was told")
             except LedgerError:
                 raise
             except Exception:  # it would fail for ever, and everything behind it would wait

@@ -32,6 +32,7 @@ from regrow.adapters.celery import facts
 from regrow.adapters.celery.caretaker import Caretaker
 from regrow.adapters.celery.envelope import read_header
 from regrow.adapters.celery.keepalive import KeepAlive
+from regrow.adapters.celery.parent import delivers_again_on_timeout
 from regrow.decide import DEATH_LIMIT, LONGEST_LEASE
 from regrow.errors import LedgerError, Poisoned
 from regrow.model import Action, Handled, Header, Reason, State, TaskOptions
@@ -176,7 +177,8 @@ class Door:
         except BaseException as error:
             # In a pool's child this ends the process, and the main process sees that (`Parent`). Here it is the main
             # process itself, or a thread of it, and Celery stores no end: it waits for one as for a parked task.
-            if os.getpid() == self._main:
+            # A green thread's time-out comes back as a time limit (`Parent`).
+            if os.getpid() == self._main and type(error).__module__.partition(".")[0] not in ("gevent", "eventlet"):
                 parked = self._regrow.policies.acting
                 self._failed(task, request, visit, facts.cut_off(error), died=True, parked=parked)
             raise
@@ -215,7 +217,8 @@ class Door:
         """Drop a copy of a task that has run or still runs, and fail one whose workers have died too often."""
         task_id = str(request.id)
         # Who wants his task delivered again when its worker dies has said that it may run again.
-        may_repeat = visit.wishes.idempotent or bool(task.acks_late and task.reject_on_worker_lost)
+        again = task.reject_on_worker_lost or delivers_again_on_timeout(task)
+        may_repeat = visit.wishes.idempotent or bool(task.acks_late and again)
         try:
             regrow = self._regrow
             acting = regrow.policies.acting
@@ -352,7 +355,16 @@ class Door:
 
     def _finish(self, task: Task, request: Context, visit: Visit, state: str, result: object) -> None:
         """Take a task off the start ledger; were it not there, it was taken for dead while it ran."""
-        if not visit.tracked or self._regrow.store.finish(str(request.id), self._boot) or state != states.SUCCESS:
+        if not visit.tracked:
+            return
+        task_id, boot = str(request.id), self._boot
+        try:
+            known = self._regrow.store.finish(task_id, boot)
+        except LedgerError:
+            # Else it would be taken for an orphan when this worker stops one day.
+            self._caretaker.later(lambda regrow: regrow.store.finish(task_id, boot))
+            raise
+        if known or state != states.SUCCESS:
             return
         history = self._regrow.history(str(request.id))
         if history.failure is not None and self._regrow.recovered(history.failure):

@@ -78,10 +78,10 @@ def run(
     while not stop.is_set and alive():
         try:
             regrow = live()
-            if spool is not None and spool.waiting():
-                spool.replay(regrow.handle)
             pulse.beat(regrow)
             tick = regrow.act()
+            if spool is not None and spool.waiting():
+                spool.replay(regrow.handle)
             if monotonic() >= watch_at:
                 regrow.watch()
                 watch_at = monotonic() + WATCH_SECONDS
@@ -150,20 +150,26 @@ class Pulse:
         self._started_at: datetime | None = None
         self._skew = 0.0
         self._at = 0.0
+        self._last = self._streak = float("-inf")
 
     def beat(self, regrow: Oversight) -> None:
         """Give a sign of life if it is time for one."""
         if monotonic() < self._at:
             return
-        now = regrow.clock()
+        now, lease = regrow.clock(), regrow.lease.run.total_seconds()
         self._started_at = self._started_at or now
         size = self._spool.size() if self._spool is not None else 0
         one = Member(
             self._boot, DISPATCHER, socket.gethostname(), os.getpid(), self._started_at, now, (), self._skew, size
         )
         self._skew = regrow.store.beat(one)
-        regrow.find_orphans()
-        self._at = monotonic() + regrow.lease.run.total_seconds() / 3
+        beat_at = monotonic()
+        if beat_at - self._last > lease:
+            self._streak = beat_at
+        self._last, self._at = beat_at, beat_at + lease / 3
+        # A ledger that was away has heard nobody: others need as long as we had to be heard again.
+        if beat_at - self._streak >= lease:
+            regrow.find_orphans(skew_seconds=self._skew)
 
     def stop(self, live: Callable[[], Oversight]) -> None:
         """Say good-bye."""

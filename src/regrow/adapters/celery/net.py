@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from threading import local
 from typing import Any
 from uuid import uuid4
 
@@ -41,7 +42,7 @@ class Net:
         self._wishes = wishes
         self._caretaker = caretaker
         self._terms = terms
-        self._deaf = False
+        self._deaf = local()
 
     def spread(self) -> None:
         """Listen to Celery's signals."""
@@ -69,11 +70,12 @@ class Net:
     @contextmanager
     def deaf(self) -> Iterator[None]:
         """While Celery goes on with what a request of ours has recorded, its `task_failure` is no news."""
-        before, self._deaf = self._deaf, True
+        before = getattr(self._deaf, "depth", 0)
+        self._deaf.depth = before + 1
         try:
             yield
         finally:
-            self._deaf = before
+            self._deaf.depth = before
 
     def rejected(self, task: Task, context: Context, error: BaseException, trace: str) -> None:
         """The task has rejected its message for good."""
@@ -86,7 +88,7 @@ class Net:
     ) -> None:
         """A task was registered late, so its request is a plain one, and it has died or rejected its message."""
         # While a task runs, its door sees it.
-        if self._deaf or get_current_task() is not None or sender is None:
+        if getattr(self._deaf, "depth", 0) or get_current_task() is not None or sender is None:
             return
         whole = sender.request.id == task_id
         if not whole and isinstance(exception, TimeLimitExceeded):  # told twice, the second time with an empty request

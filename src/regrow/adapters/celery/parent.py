@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
+from enum import Enum, auto
 from queue import Full
 from typing import Any
 from uuid import uuid4
 
+from billiard.einfo import ExceptionInfo
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject, Retry
@@ -38,6 +40,14 @@ from regrow.model import Failure, TaskOptions
 from regrow.pipeline import Regrow
 
 log = logging.getLogger("regrow")
+
+
+class Taken(Enum):
+    """What has become of a death."""
+
+    PARKED = auto()  # Celery keeps the task open
+    RECORDED = auto()  # Celery is to end it as it always does, and all that it tells of it is known
+    LEFT = auto()  # Celery's business; what it tells of it is news
 
 
 class Parent:
@@ -83,8 +93,8 @@ class Parent:
             self._guarded[base] = _guarded(base, self)
         return self._guarded[base]
 
-    def parks(self, request: Request, info: Any, *, by_child: bool) -> bool:
-        """A task has failed or died; record it if nobody else does. True if it is parked, so that Celery keeps it open.
+    def takes(self, request: Request, info: Any, *, by_child: bool) -> Taken:
+        """A task has failed or died: park it or record it, unless somebody else does.
 
         Args:
             request: Its request.
@@ -93,36 +103,44 @@ class Parent:
         """
         try:
             error = getattr(info.exception, "exc", info.exception)
-            if isinstance(error, Reject):
-                if not error.requeue:
-                    self.net.rejected(request.task, request._context, error, str(info))  # noqa: SLF001
-                return False
-            if by_child or _is_celerys(request, error):
-                return False
-            if isinstance(error, (SystemExit, KeyboardInterrupt)):
-                error = facts.cut_off(error)
-            return self._died(request, info, error)
+            if isinstance(error, Reject) and not error.requeue:
+                self.net.rejected(request.task, request._context, error, str(info))  # noqa: SLF001
+                return Taken.RECORDED
+            if by_child:
+                return Taken.RECORDED
+            if _goes_on(request, error):
+                return Taken.LEFT
+            taken = Taken.LEFT
+            if not _is_over(request, error):
+                exit_order = isinstance(error, (SystemExit, KeyboardInterrupt))
+                taken = self._died(request, info, facts.cut_off(error) if exit_order else error)
+            self._finish(request)
+            return taken
         except Exception:
             log.exception("regrow could not record the death of task %s[%s]", request.name, request.id)
-            return False
+            return Taken.LEFT
 
-    def _died(self, request: Request, info: Any, error: BaseException) -> bool:
-        header = read_header(request._context)  # noqa: SLF001
-        task_id = str(request.id)
-        closing = header is not None and header.close  # our order to fail: Celery fails it now
-        # The door counts how often Celery delivers a task again.
-        if closing or (header is None and _is_requeued(request.task, error)):
-            return False
-        failure = self._facts(request, error, str(info))
-        parked = self._live().would_park(failure) and self._caretaker.keep(replace(failure, parked=True))
-        if parked:
-            self._park(request, info, failure)
-        else:
-            self._caretaker.keep(replace(failure, parkable=False, ended=True))
-        # The start ledger, if it knew of the run, need no longer look for it.
+    def _finish(self, request: Request) -> None:
+        """The start ledger, if it knew of the run, need no longer look for it."""
+        task_id, boot = str(request.id), self._boot
         with suppress(Full):  # it then finds a run that is recorded
-            self._caretaker.tell(lambda regrow: regrow.store.finish(task_id, self._boot))
-        return parked
+            self._caretaker.tell(lambda regrow: regrow.store.finish(task_id, boot))
+
+    def _died(self, request: Request, info: Any, error: BaseException) -> Taken:
+        header = read_header(request._context)  # noqa: SLF001
+        if header is not None and header.close:  # our order to fail: Celery fails it now
+            return Taken.RECORDED
+        failure = self._facts(request, error, str(info))
+        unparked = replace(failure, parkable=False, ended=True)
+        if not self._live().would_park(failure):
+            self._caretaker.keep(unparked)
+        elif self._caretaker.keep(replace(failure, parked=True), or_else=unparked):
+            try:
+                self._park(request, info, failure)
+            except Exception:  # Celery's own hooks and events; the task is held all the same
+                log.exception("regrow could not tell Celery all about parked task %s[%s]", request.name, request.id)
+            return Taken.PARKED
+        return Taken.RECORDED
 
     def _park(self, request: Request, info: Any, failure: Failure) -> None:
         """Tell Celery that the task goes on."""
@@ -161,49 +179,65 @@ def _guarded(base: type[Request], parent: Parent) -> type[Request]:
     class GuardedRequest(base):
         """A request whose task is parked if it dies outside its own code."""
 
-        regrow_parked = False
+        regrow_taken: Taken | None = None
 
         def on_failure(self, exc_info: Any, *args: Any, return_ok: bool = False, **kwargs: Any) -> Any:
             """The task has failed or died."""
-            if self.regrow_parked:
+            if self.regrow_taken is Taken.PARKED:
                 return None
-            if parent.parks(self, exc_info, by_child=return_ok):
-                self.regrow_parked = True
+            self.regrow_taken = parent.takes(self, exc_info, by_child=return_ok)
+            if self.regrow_taken is Taken.PARKED:
                 return None
-            with parent.net.deaf():
+            with parent.net.deaf() if self.regrow_taken is Taken.RECORDED else nullcontext():
                 return super().on_failure(exc_info, *args, return_ok=return_ok, **kwargs)
 
         def on_timeout(self, soft: Any, timeout: float) -> Any:
-            """The task has run for too long; at the hard limit `on_failure` came before."""
-            if not soft and self.regrow_parked:
+            """The task has run for too long. At the hard limit billiard calls `on_failure` first, gevent does not."""
+            if not soft and self.regrow_taken is None:
+                self.regrow_taken = parent.takes(self, _einfo(TimeLimitExceeded(timeout)), by_child=False)
+            if not soft and self.regrow_taken is Taken.PARKED:
                 return None
-            with parent.net.deaf():
+            with parent.net.deaf() if self.regrow_taken is Taken.RECORDED else nullcontext():
                 return super().on_timeout(soft, timeout)
 
     return GuardedRequest
 
 
-def _is_celerys(request: Request, error: BaseException) -> bool:
-    """True if Celery has ended the task by order, goes on with it by itself, or knows that it was done."""
-    if isinstance(error, (Terminated, Ignore, Retry, MemoryError)) or worker_state.should_terminate:
+def _einfo(error: Exception) -> ExceptionInfo:
+    try:
+        raise error
+    except type(error):
+        return ExceptionInfo()
+
+
+def _goes_on(request: Request, error: BaseException) -> bool:
+    """True if Celery itself keeps the task going, or the worker is told to stop at once."""
+    if isinstance(error, (Ignore, Retry, Reject, MemoryError)) or worker_state.should_terminate:
+        return True
+    task = request.task
+    # Given back to the broker, to be delivered again at once; the door counts how often. But not a retry of ours.
+    late = task.acks_late and read_header(request._context) is None  # noqa: SLF001
+    if isinstance(error, TimeLimitExceeded):
+        return bool(late and delivers_again_on_timeout(task))
+    if not isinstance(error, WorkerLostError):
+        return False
+    # New in Celery 5.7. Where Celery gives that up it does not give the message back either.
+    if getattr(task, "retry_on_worker_lost", None):
+        return task.max_retries is None or bool(request._context.retries < task.max_retries)  # noqa: SLF001
+    return bool(late and task.reject_on_worker_lost)
+
+
+def _is_over(request: Request, error: BaseException) -> bool:
+    """True if Celery has ended the task by order, or knows that it was done."""
+    if isinstance(error, Terminated):
         return True
     if isinstance(error, (SystemExit, KeyboardInterrupt)):
         return bool(request._already_cancelled or request._already_revoked)  # noqa: SLF001  # Celery asks the same
-    if not isinstance(error, WorkerLostError):
-        return False
-    task = request.task
-    # New in Celery 5.7, as the next one.
-    if getattr(task, "retry_on_worker_lost", None) and (
-        task.max_retries is None or request._context.retries < task.max_retries  # noqa: SLF001
-    ):
-        return True
-    return hasattr(request, "_success_was_stored") and bool(request._success_was_stored())  # noqa: SLF001
+    stored = getattr(request, "_success_was_stored", None)  # new in Celery 5.7
+    return isinstance(error, WorkerLostError) and stored is not None and bool(stored())
 
 
-def _is_requeued(task: Task, error: BaseException) -> bool:
-    """True if Celery gives the message back to the broker, to be delivered again at once."""
-    if not task.acks_late:
-        return False
-    if isinstance(error, TimeLimitExceeded):
-        return not task.acks_on_timeout
-    return isinstance(error, WorkerLostError) and bool(task.reject_on_worker_lost)
+def delivers_again_on_timeout(task: Task) -> bool:
+    """True if Celery gives a message back to the broker when its task has run into the hard limit."""
+    # Before Celery 5.7 there was one setting for both.
+    return not getattr(task, "acks_on_timeout", getattr(task, "acks_on_failure_or_timeout", True))

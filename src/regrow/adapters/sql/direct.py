@@ -15,7 +15,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
-from regrow.errors import LedgerError
+from regrow.errors import Unkeepable
 
 _Convert = Callable[[Any], Any] | None
 
@@ -84,7 +84,7 @@ class Direct:
             rows: Its values by name, the same names in each.
 
         Raises:
-            LedgerError: A value is none that its column can keep.
+            Unkeepable: A value is none that its column can keep.
         """
         if not rows:
             return []
@@ -94,8 +94,8 @@ class Direct:
             prepared = self._prepared[key] = Prepared(statement, list(rows[0]), self.dialect)
         try:
             values = [prepared.values(row) for row in rows]
-        except (TypeError, ValueError) as error:
-            raise LedgerError(f"the ledger cannot keep this: {error}") from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise Unkeepable(f"the ledger cannot keep this: {error}") from error
         cursors = [self._connection.execute(prepared.text, one) for one in values]
         return [row for cursor in cursors for row in prepared.rows(cursor)]
 

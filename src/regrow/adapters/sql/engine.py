@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuch
 
 from regrow.adapters.sql.direct import Direct, Prepared
 from regrow.adapters.sql.patience import listen_patiently
-from regrow.errors import LedgerError, NotMigrated, SettingsError
+from regrow.errors import LedgerError, NotMigrated, SettingsError, Unkeepable
 
 #: How long a writer waits for another before it reports the ledger as locked. A worker's task waits with it.
 BUSY_SECONDS = 5.0
@@ -231,6 +231,9 @@ class Database:
             folder = Path(self.url.database or "").absolute().parent
             return LedgerError(f"cannot open the ledger {place}: is the folder {folder} there and writable?")
         first = text.splitlines()[0] if text else type(cause).__name__
+        # By the names of PEP 249, which both drivers follow.
+        if {"DataError", "IntegrityError"} & {kind.__name__ for kind in type(cause).__mro__}:
+            return Unkeepable(f"the ledger at {place} cannot keep this: {first}")
         lost = lost or (isinstance(error, DBAPIError) and error.connection_invalidated)
         kind = "cannot reach" if lost else "cannot use"
         return LedgerError(f"{kind} the ledger at {place}: {first}")

@@ -110,10 +110,13 @@ class Presence:
 
     def orphans(self, silent_since: datetime, *, limit: int) -> list[Begun]:
         """Tasks whose worker began them and is gone, or has been silent since then."""
-        # Who has given no sign of life may be about to give his first one.
-        silent = or_(and_(member.c.boot.is_(None), begun.c.at < silent_since), member.c.seen_at < silent_since)
+        known = select(member.c.boot, member.c.seen_at, member.c.skew_seconds)
         with self._database.read() as connection:
-            rows = connection.execute(_BEGUN.where(begun.c.boot != "", silent).limit(limit)).all()
+            seen = {row.boot: row.seen_at - timedelta(seconds=row.skew_seconds) for row in connection.execute(known)}
+            alive = [boot for boot, at in seen.items() if at >= silent_since]
+            # Who has given no sign of life may be about to give his first one.
+            silent = and_(begun.c.boot.not_in(["", *alive]), or_(begun.c.boot.in_(seen), begun.c.at < silent_since))
+            rows = connection.execute(_BEGUN.where(silent).limit(limit)).all()
         return [_begun(row) for row in rows]
 
     def forget(self, found: Sequence[Begun], *, now: datetime) -> None:
