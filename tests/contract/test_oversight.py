@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Barrier
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from regrow import report
+from regrow.adapters.celery.loop import Pulse
 from regrow.adapters.channels.ledger import InLedger
 from regrow.adapters.sql import Database, SqlLedger, SqlStore
 from regrow.capture import Redaction
@@ -27,6 +29,7 @@ from regrow.model import (
     Deed,
     Failure,
     Header,
+    Lease,
     Reason,
     Record,
     Refusal,
@@ -645,3 +648,21 @@ def test_death_in_the_middle_of_a_report(bench: Bench, when: str, *, repeats: bo
         replace(bench.it, store=Deadly(bench.it.store, when, "reported")).report()
     bench.clock.advance(121)  # the lease of the dead one
     assert bench.it.report()["total_processed"] == repeats
+
+
+def test_a_ledger_that_was_away_has_heard_nobody(bench: Bench) -> None:
+    """A dispatcher judges the silence of others only when it has itself been heard for a lease without a gap."""
+    regrow = bench.it
+    regrow.store.begin(replace(a_failure(task_id="runs"), causes=(), failed_at=START), "a-worker")
+    bench.clock.advance(3_600)
+    regrow = replace(regrow, lease=Lease(run=timedelta(seconds=0.5)))
+    pulse = Pulse(None)
+    pulse.beat(regrow)  # the first one: whoever else was away with the ledger has not been heard either
+    assert regrow.ledger.find("runs") is None
+    until = monotonic() + 30
+    while regrow.ledger.find("runs") is None and monotonic() < until:
+        sleep(0.05)
+        pulse.beat(regrow)
+    found = regrow.ledger.find("runs")
+    assert found is not None
+    assert "never ended it" in found.message

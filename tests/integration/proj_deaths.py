@@ -70,6 +70,13 @@ def ends_kill_requeued(key: str, deaths: int = 99) -> int:
     return run
 
 
+@task(acks_late=True, reject_on_worker_lost=True, retry_on_worker_lost=True, max_retries=1, default_retry_delay=0)
+def ends_kill_retried(key: str) -> None:
+    """The same; Celery itself retries it once."""
+    mark(key)
+    _kill_here()
+
+
 @task(time_limit=1)
 def ends_hard(key: str, overruns: int = 99) -> int:
     """Run into the hard time limit on the first runs."""

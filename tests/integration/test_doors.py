@@ -172,6 +172,14 @@ def test_poison_comes_to_an_end_on_every_broker(tmp_path: Path, kind: str) -> No
         assert made.sig("ends_kill_requeued", other, 2).delay().get(timeout=60, interval=0.05) == 3
 
 
+def test_native_retries_of_a_lost_worker(busy: Site) -> None:
+    """Celery's own retry goes first; when it is used up the death is held, though the message might have gone back."""
+    key = new_key()
+    result = busy.sig("ends_kill_retried", key).delay()
+    record = busy.settled(result.id, State.HELD)
+    assert (record.reason, record.attempts, busy.runs(key)) == ("work_may_be_done", 1, 2)
+
+
 def test_observe_mode_changes_nothing(tmp_path: Path) -> None:
     """In observe mode deaths are recorded, and end as they do without Regrow."""
     with site(tmp_path, "redis", regrow={**SETTINGS, "mode": "observe", "track_starts": True}) as made:

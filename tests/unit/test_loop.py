@@ -8,10 +8,18 @@ import sys
 #: Rests so short that a signal nearly always meets the loop on its way into or out of one.
 PROGRAM = """
 import os, random, signal, time
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from regrow.adapters.celery.loop import run
-from regrow.model import Tick
+from regrow.model import Lease, Tick
 
 class Idle:
+    lease = Lease()
+    store = SimpleNamespace(beat=lambda member: 0.0, gone=lambda boot: None)
+
+    def clock(self):
+        return datetime.now(UTC)
+
     def act(self):
         return Tick()
 

@@ -333,9 +333,9 @@ def check_deaths_are_counted_within_their_hours(store: Store) -> None:
     assert decisions == [*[Reason.CAN_HEAL] * 3, *[Reason.POISON] * 2, *[Reason.CAN_HEAL] * 5]
 
 
-def _member(boot: str, seconds: float = 0) -> Member:
+def _member(boot: str, seconds: float = 0, skew: float = 0) -> Member:
     at = START + timedelta(seconds=seconds)
-    return Member(boot, WORKER, f"{boot}@host", 1, START, at, ("celery",), 0.0, 7)
+    return Member(boot, WORKER, f"{boot}@host", 1, START, at, ("celery",), skew, 7)
 
 
 def check_begun_tasks_are_found_when_their_worker_is_silent(store: Store) -> None:
@@ -363,6 +363,16 @@ def check_begun_tasks_are_found_when_their_worker_is_silent(store: Store) -> Non
     assert seen is not None
     assert (seen.call, seen.boot, seen.worker) == (begun[2], "w2", "")
     assert store.begun("a") is None
+
+
+def check_a_clock_that_is_wrong_kills_nobody(store: Store) -> None:
+    """Signs of life count by the database's clock: one who is behind is not dead, one who is ahead is not immortal."""
+    store.beat(_member("behind", seconds=-40, skew=-40))
+    store.beat(_member("ahead", seconds=40, skew=40))
+    for name in ("behind", "ahead"):
+        store.begin(replace(a_failure(task_id=name), causes=()), name)
+    assert store.orphans(START, limit=9) == []
+    assert len(store.orphans(START + timedelta(seconds=1), limit=9)) == len(("behind", "ahead"))
 
 
 def check_a_task_that_begins_elsewhere_is_no_orphan(store: Store) -> None:
@@ -467,6 +477,7 @@ STORE_CHECKS: tuple[Callable[[Store], None], ...] = (
     check_what_was_taken_for_lost,
     check_deaths_are_counted_within_their_hours,
     check_begun_tasks_are_found_when_their_worker_is_silent,
+    check_a_clock_that_is_wrong_kills_nobody,
     check_a_task_that_begins_elsewhere_is_no_orphan,
     check_redeliveries_are_counted,
 )
