@@ -127,7 +127,7 @@ def test_lines_for_people(tmp_path: Path) -> None:
         assert told.err == ""
         first = told.out.splitlines()[0].split("\t")
         assert first[:2] == ["problem", "ledger_not_set_up"]
-        assert "还没有账本" in first[2]
+        assert "还没有台账" in first[2]
         assert first[3].endswith("db upgrade")
 
 
