@@ -20,7 +20,7 @@ from sqlalchemy import insert, select, text
 from regrow.adapters.sql import Database, SqlLedger, SqlStore, engine
 from regrow.adapters.sql.direct import Direct
 from regrow.adapters.sql.tables import envelope, run
-from regrow.errors import LedgerError
+from regrow.errors import LedgerError, Unkeepable
 from regrow.model import Header, State
 from regrow.pipeline import DUE_STATES
 from regrow.testing import LEASE, START, FrozenClock, RecordingDispatcher, a_failure, a_regrow, claim, parked_task
@@ -226,7 +226,7 @@ def test_what_the_database_refuses_leaves_nothing(store: SqlStore, database: Dat
             ledger.run(insert(run).inline(), [{"minute": START, "process": "one", "runs": 1, "failed": 1}])
             ledger.run(insert(envelope).inline(), [{"failure_id": 10**6, "coding": "json", "body": b"{}"}])
 
-    with pytest.raises(LedgerError, match="cannot use the ledger"):
+    with pytest.raises(Unkeepable, match="cannot keep this"):
         write()
     with database.read() as connection:
         assert connection.execute(select(run)).all() == []
