@@ -319,6 +319,8 @@ class Site:
         elif self.kind == "rabbit":
             with self.app.connection_for_write() as connection:
                 connection.default_channel.queue_delete(self.name)
+        # Celery's own `close` leaves them open; and a child that a later test forks would wait for an answer on one.
+        self.app.pool.force_close_all()
         self.app.close()
         if "_database" in vars(self):
             self._database.close()
