@@ -33,7 +33,9 @@ class RuleError(RegrowError):
 
 
 class LedgerError(RegrowError):
-    """The ledger cannot be read or written."""
+    """The ledger cannot be read or written; `permanent` says that trying again is useless."""
+
+    permanent = False
 
 
 class NotMigrated(LedgerError):
@@ -50,6 +52,8 @@ class Poisoned(RegrowError):
 
 class Unkeepable(LedgerError):
     """The ledger refuses a value: trying again cannot help."""
+
+    permanent = True
 
 
 class DispatchError(RegrowError):

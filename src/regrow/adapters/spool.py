@@ -19,7 +19,7 @@ from uuid import uuid4
 from zlib import crc32
 
 from regrow.adapters import failure_json
-from regrow.errors import LedgerError, SpoolError, Unkeepable
+from regrow.errors import LedgerError, SpoolError
 from regrow.model import Failure, Spooled
 
 log = logging.getLogger("regrow")
@@ -163,7 +163,7 @@ class Spool:
         try:
             take([failure for _, failure in batch])
         except Exception as error:
-            if isinstance(error, LedgerError) and not isinstance(error, Unkeepable):
+            if isinstance(error, LedgerError) and not error.permanent:
                 raise
             if len(batch) == 1:
                 self._put_aside(path, batch[0][0], f"{type(error).__name__}: {error}")

@@ -17,7 +17,7 @@ from time import monotonic
 
 from regrow.adapters.spool import Spool
 from regrow.capture.clean import display
-from regrow.errors import LedgerError, SpoolError, Unkeepable
+from regrow.errors import LedgerError, SpoolError
 from regrow.model import Failure, Member
 from regrow.oversight import Oversight
 
@@ -207,11 +207,10 @@ class Caretaker:
                     return
             try:
                 self._in_hand(regrow)
-            except Unkeepable:
-                log.exception("regrow could not do what it was told")
-            except LedgerError:
-                raise
-            except Exception:  # it would fail for ever, and everything behind it would wait
+            except Exception as error:
+                if isinstance(error, LedgerError) and not error.permanent:
+                    raise
+                # It would fail for ever, and everything behind it would wait.
                 log.exception("regrow could not do what it was told")
             self._in_hand = None
             wait_seconds = 0

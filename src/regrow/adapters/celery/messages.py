@@ -13,7 +13,7 @@ from celery.app.task import Context
 
 from regrow import capture
 from regrow.adapters.celery import envelope
-from regrow.adapters.celery.facts import Terms
+from regrow.adapters.celery.facts import USER_HEADER, Terms
 from regrow.capture.clean import clean
 from regrow.model import Failure, Reason
 
@@ -55,7 +55,7 @@ def failure(message: Any, error: Exception, *, now: datetime, terms: Terms, app:
         queue=str((message.delivery_info or {}).get("routing_key") or ""),
         envelope=call,
         key=uuid4().hex,
-        user_id=str(headers.get("user_id") or ""),
+        user_id=str(headers.get(USER_HEADER) or ""),
         final=Reason.NOT_RUN,
         ended=True,
     )

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, case, exists, func, literal, not_, or_, select, update
 
 from regrow.adapters.sql import coding
-from regrow.adapters.sql.engine import Database
 from regrow.adapters.sql.figures import Counting
+from regrow.adapters.sql.part import Part
 from regrow.adapters.sql.tables import Instant, failure, note, outbox
 from regrow.adapters.sql.transaction import TOUCHED, insert_notes
 from regrow.model import DRAIN, Audience, Deed, Left, Leftover, Reason, State
@@ -29,15 +29,8 @@ def _noted(since: datetime, *deeds: Deed) -> ColumnElement[bool]:
     return exists().where(mine)
 
 
-class DrainOrders:
-    """The part of the ledger (`ports.Store`) that empties it.
-
-    Args:
-        database: Where it lies.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class DrainOrders(Part):
+    """The part of the ledger (`ports.Store`) that empties it."""
 
     def order_last_runs(self, since: datetime, *, now: datetime, by: str, limit: int) -> int:
         """A person orders one last run of what is scheduled."""

@@ -8,10 +8,9 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Update, and_, bindparam, case, delete, literal, not_, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from regrow.adapters.sql import coding
-from regrow.adapters.sql.engine import Database
+from regrow.adapters.sql.part import Part
 from regrow.adapters.sql.reads import full_records
 from regrow.adapters.sql.tables import Instant, alert, attempt, envelope, failure, lease, notice, run
 from regrow.adapters.sql.transaction import TOUCHED, insert_messages, insert_notes
@@ -21,19 +20,8 @@ from regrow.model import Deed, Message, Reason, Record, State
 _NEEDS_PERSON = (State.HANDED_OVER, State.EXHAUSTED, State.HELD)
 
 
-class Keeping:
-    """The part of the ledger (`ports.Store`) that is not on the way of a failing task.
-
-    Args:
-        database: Where it lies.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def _insert(self) -> Any:
-        """`insert` of the database's own dialect, which can settle conflicts."""
-        return (sqlite if self._database.sqlite else postgresql).insert
+class Keeping(Part):
+    """The part of the ledger (`ports.Store`) that is not on the way of a failing task."""
 
     def _changed(self, statement: Update) -> bool:
         with self._database.write(durable=True) as connection:

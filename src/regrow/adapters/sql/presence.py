@@ -8,11 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, and_, case, delete, func, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from regrow.adapters import failure_json
 from regrow.adapters.sql import coding
-from regrow.adapters.sql.engine import Database
+from regrow.adapters.sql.part import Part
 from regrow.adapters.sql.tables import TASK_ID_LIMIT, Instant, begun, folded, member
 from regrow.decide import DEATH_WINDOW
 from regrow.model import Begun, Failure, Member
@@ -23,25 +22,15 @@ FORGET_AFTER = timedelta(hours=24)
 _BEGUN = select(begun, member.c.name, member.c.seen_at).outerjoin(member, member.c.boot == begun.c.boot)
 
 
-class Presence:
-    """The part of the ledger (`ports.Store`) that knows who is at work.
-
-    Args:
-        database: Where it lies.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def _upsert(self) -> Any:
-        return (sqlite if self._database.sqlite else postgresql).insert
+class Presence(Part):
+    """The part of the ledger (`ports.Store`) that knows who is at work."""
 
     # -- signs of life ----------------------------------------------------------------------------------------------
 
     def beat(self, one: Member) -> float:
         """A process is alive."""
         row = {name: getattr(one, name) for name in Member.__slots__} | {"queues": json.dumps(one.queues)}
-        statement = self._upsert()(member).values(**row)
+        statement = self._insert()(member).values(**row)
         changing = ("seen_at", "queues", "skew_seconds", "spooled_bytes")
         statement = statement.on_conflict_do_update(
             index_elements=["boot"], set_={name: statement.excluded[name] for name in changing}
@@ -71,7 +60,7 @@ class Presence:
             "facts": facts,
             "rescues": 0,
         }
-        statement = self._upsert()(begun).values(**row)
+        statement = self._insert()(begun).values(**row)
         statement = statement.on_conflict_do_update(
             index_elements=["task_id"],
             set_={name: statement.excluded[name] for name in ("boot", "at", "coding", "facts")},
@@ -90,7 +79,7 @@ class Presence:
         """A worker begins a task that the broker has delivered again."""
         row = {"task_id": task_id, "boot": "", "at": now, "coding": "json", "facts": b""}
         row |= {"rescues": 1, "rescues_since": now}
-        statement = self._upsert()(begun).values(**row)
+        statement = self._insert()(begun).values(**row)
         recent = begun.c.rescues_since > now - DEATH_WINDOW
         statement = statement.on_conflict_do_update(
             index_elements=["task_id"],
