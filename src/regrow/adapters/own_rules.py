@@ -66,9 +66,9 @@ class OwnRules:
         # change at the same moment both follow it, and a forked child never waits for a thread that it does not have.
         self._state = seen, made
 
-    def __call__(self, causes: Sequence[Cause]) -> Verdict:
+    def __call__(self, causes: Sequence[Cause], *, brief: bool = False) -> Verdict:
         """The verdict over an exception chain."""
-        return classify(causes, self._current())
+        return classify(causes, self._current(), brief=brief)
 
     def _current(self) -> Rulebook:
         """The rules as the mapping is now. What is wrong in it is said once and left out: no worker may die of it."""

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -359,4 +360,4 @@ def _classify_file(name: str) -> bool:
     except OSError as error:
         raise SettingsError(f"cannot read {name}: {error.strerror}") from None
     with file:
-        return classify_lines(file, load_classifier(), sys.stdout, sys.stderr)
+        return classify_lines(file, partial(load_classifier(), brief=True), sys.stdout, sys.stderr)
