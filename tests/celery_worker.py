@@ -247,7 +247,8 @@ class Site:
         try:
             return until(look, f"{task_id} in {states}")
         except AssertionError as error:
-            raise AssertionError(f"{error}; the ledger says {self.record(task_id)}\n{self.logs()}") from None
+            said = f"Celery says {self.state(task_id)}, the ledger {self.record(task_id)}"
+            raise AssertionError(f"{error}; {said}\n{self.logs()}") from None
 
     def balance(self) -> Balance:
         """The ledger equation."""
