@@ -56,11 +56,11 @@ class Words(Protocol):
 class Matcher(Protocol):
     """Looks for many patterns in one text at once, in time linear in the text."""
 
-    def hits(self, text: str) -> list[int]:
-        """The patterns that occur in `text`, in their order, each once."""
+    def hits(self, text: str) -> list[tuple[int, int]]:
+        """The patterns that occur in `text`, in their order, each once, with a mark of the engine's own."""
 
-    def matched(self, index: int, text: str) -> str:
-        """What a pattern that occurs in `text` finds there first."""
+    def matched(self, hit: tuple[int, int], text: str) -> str:
+        """What one of the `hits` in `text` is."""
 
     def scan(self, text: str) -> list[tuple[int, str]]:
         """Both at once: (index of the pattern, matched text), in pattern order."""

@@ -1,6 +1,7 @@
 r"""Engines that run rule patterns: Hyperscan, and google-re2 where Hyperscan has no wheel (docs/adr/0004).
 
-Both take time linear in the text, so no pattern can hang a worker. Python's `re` never runs a rule pattern.
+Both take time linear in the text, so no pattern can hang a worker. Python's `re` never runs a user's pattern; of our
+own it only finds the place of what the engine has found, within a few hundred characters.
 In both, case is ignored and `.` does not match a line break, as in the guide's `re` patterns; `\b` and `\w`
 know ASCII only, so `\btime` also matches behind a Chinese character.
 """
@@ -17,6 +18,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ MATCH_LIMIT = 200
 
 # One-character texts with nothing in common: a pattern that finds something in each of them matches anything.
 _PROBES = ("a", "7", "~", "错")
+#: `re` looks for the place of one of our own matches in so many characters before its end; beyond, the engine is asked.
+_NEAR = 300
 _ALL = -1  # key of the whole database among the scratch spaces
 # One escape, class or dot of a pattern, and whether `*` or `+` follows. Looks at patterns, never at texts.
 _ATOM = re.compile(rb"(\\.|\[(?:\\.|[^\]\\])*\]|\.)([*+]?)", re.DOTALL)
@@ -47,6 +51,12 @@ _ADVICE = (
     "write it without lookaround, backreference, atomic group or possessive quantifier, "
     "with at least one literal part, and with counts below 1000"
 )
+
+
+@cache
+def _expression(pattern: str) -> re.Pattern[str]:
+    """One of our own patterns for `re`, which reads it as the engines do."""
+    return re.compile(pattern, re.IGNORECASE | re.ASCII)
 
 
 class PatternRefused(RuleError):
@@ -69,7 +79,7 @@ def compile_patterns(patterns: Sequence[str], *, engine: str = "", keep: bool = 
     Args:
         patterns: Regular expressions; their position is their index in what `scan` returns.
         engine: `hyperscan`, `re2`, or '' for the first of them that is installed.
-        keep: Keep what was compiled in the user's cache folder, for the next process (Hyperscan only).
+        keep: They are our own: keep what was compiled in the user's cache folder, for the next process (Hyperscan).
 
     Raises:
         RuleError: A pattern is one that the engine refuses, or matches every text; or no engine is installed.
@@ -119,7 +129,8 @@ class HyperscanMatcher:
 
     Args:
         patterns: Regular expressions.
-        keep: Keep the large database in the user's cache folder. What stands there was checked when it was made.
+        keep: These are our own: keep the large database in the user's cache folder (what stands there was checked when
+            it was made), and trust Python's `re` to find the place of what the engine has found.
 
     Raises:
         RuleError: The engine refuses a pattern, or it matches every text.
@@ -131,45 +142,48 @@ class HyperscanMatcher:
         self._hyperscan: Any = hyperscan
         self._local = threading.local()
         self._patterns = tuple(patterns)
+        self._ours = keep
         self._places: dict[int, Any] = {}
         expressions = [_bytes(index, pattern) for index, pattern in enumerate(patterns)]
         cached = self._cache_file(expressions) if keep and patterns else None
         self._database: Any = self._load(cached) if cached else None
         if self._database is None and patterns:
             self._database = self._compile(expressions)
-            _refuse_matches_everything(patterns, lambda probe: set(self.hits(probe)))
+            _refuse_matches_everything(patterns, lambda probe: {index for index, _ in self.hits(probe)})
             if cached:
                 _write(cached, self._hyperscan.dumpb(self._database))
 
-    def hits(self, text: str) -> list[int]:
-        """The patterns that occur in `text`, in their order."""
+    def hits(self, text: str) -> list[tuple[int, int]]:
+        """The patterns that occur in `text`, in their order, each with the byte where its first match ends."""
         if self._database is None or not text:
             return []
-        found: list[int] = []
-        self._run(_ALL, self._database, text.encode("utf-8", "replace"), _first_only, found.append)
+        found: list[tuple[int, int]] = []
+        self._run(_ALL, self._database, text.encode("utf-8", "replace"), _ends, found.append)
         if len(found) > 1:
             found.sort()
         return found
 
-    def matched(self, index: int, text: str) -> str:
+    def matched(self, hit: tuple[int, int], text: str) -> str:
         """The leftmost match, as short as it can be; where its start cannot be known, what stands before its end."""
+        index, end = hit
+        if self._ours:
+            # Exact, because nothing ends before `end`; and bounded, because only what stands close before it is read.
+            last = end if text.isascii() else len(text.encode("utf-8", "replace")[:end].decode("utf-8", "ignore"))
+            match = _expression(self._patterns[index]).search(text, max(0, last - _NEAR), last)
+            if match:
+                return match[0][:MATCH_LIMIT]
         data = text.encode("utf-8", "replace")
         database = self._place(index)
         spans: list[tuple[int, int]] = []
         if database is not None:
             # The engine reports every end, in rising order: the first of the leftmost start is the shortest.
             self._run(index, database, data, _spans, spans.append)
-        if not spans:
-            ends: list[tuple[int, int]] = []
-            self._run(_ALL, self._database, data, _ends, ends.append)
-            end = next((end for found, end in ends if found == index), 0)
-            spans = [(max(0, end - MATCH_LIMIT), end)]
-        start, end = min(spans)
+        start, end = min(spans, default=(max(0, end - MATCH_LIMIT), end))
         return data[start:end].decode("utf-8", "ignore")[:MATCH_LIMIT]
 
     def scan(self, text: str) -> list[tuple[int, str]]:
         """The patterns that occur in `text`: (index, matched text), in pattern order, each once."""
-        return [(index, self.matched(index, text)) for index in self.hits(text)]
+        return [(hit[0], self.matched(hit, text)) for hit in self.hits(text)]
 
     def _place(self, index: int) -> Any:
         """The database that says where one pattern matches, None if it would be too large."""
@@ -251,10 +265,6 @@ class HyperscanMatcher:
 
 
 # What the engine calls for each match, with what `_run` was given to keep it by.
-def _first_only(index: int, _start: int, _end: int, _flags: int, keep: Callable[[int], None]) -> None:
-    keep(index)
-
-
 def _spans(_index: int, start: int, end: int, _flags: int, keep: Callable[[tuple[int, int]], None]) -> None:
     keep((start, end))
 
@@ -282,21 +292,21 @@ class Re2Matcher:
             self._expressions.append(self._expression(re2, index, pattern))
             groups[".*" in pattern or ".{" in pattern].append(index)
         self._sets = [(group, self._set(re2, group, patterns)) for group in groups if group]
-        _refuse_matches_everything(patterns, lambda probe: set(self.hits(probe)))
+        _refuse_matches_everything(patterns, lambda probe: {index for index, _ in self.hits(probe)})
 
-    def hits(self, text: str) -> list[int]:
-        """The patterns that occur in `text`, in their order."""
+    def hits(self, text: str) -> list[tuple[int, int]]:
+        """The patterns that occur in `text`, in their order; this engine does not say where."""
         clean = text.encode("utf-8", "replace").decode("utf-8")
-        return sorted(group[i] for group, engine in self._sets for i in engine.Match(clean) or ())
+        return sorted((group[i], -1) for group, engine in self._sets for i in engine.Match(clean) or ())
 
-    def matched(self, index: int, text: str) -> str:
+    def matched(self, hit: tuple[int, int], text: str) -> str:
         """The leftmost match."""
-        match = self._expressions[index].search(text.encode("utf-8", "replace").decode("utf-8"))
+        match = self._expressions[hit[0]].search(text.encode("utf-8", "replace").decode("utf-8"))
         return match.group()[:MATCH_LIMIT] if match else ""
 
     def scan(self, text: str) -> list[tuple[int, str]]:
         """The patterns that occur in `text`: (index, matched text), in pattern order, each once."""
-        return [(index, self.matched(index, text)) for index in self.hits(text)]
+        return [(hit[0], self.matched(hit, text)) for hit in self.hits(text)]
 
     @staticmethod
     def _options(re2: Any) -> Any:

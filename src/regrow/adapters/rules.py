@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from regrow.adapters.patterns import compile_patterns
-from regrow.classify import Pattern, Rule, Rulebook, classify, code_key
+from regrow.classify import Model, Pattern, Rule, Rulebook, classify, code_key
 from regrow.errors import RuleError
 from regrow.model import CATEGORIES, Category, Cause
 
@@ -58,7 +59,27 @@ def load_rulebook() -> Rulebook:
     Raises:
         RuleError: A rule is incomplete, names an unknown category, stands twice, or its pattern is refused.
     """
-    return build_rulebook(packaged(), keep=True)
+    return replace(build_rulebook(packaged(), keep=True), model=load_model())
+
+
+def load_model() -> Model:
+    """The packaged statistics (`tools/train_statistics.py` writes them).
+
+    Raises:
+        RuleError: The file is not as that tool writes it.
+    """
+    text = (files("regrow") / "rules" / "statistics.tsv").read_text("utf-8")
+    try:
+        first, *lines = text.splitlines()
+        head = json.loads(first)
+        scale = head.pop("scale")
+        weights = {}
+        for line in lines:
+            name, *numbers = line.split("\t")
+            weights[name] = tuple(int(number) * scale for number in numbers)
+        return Model(categories=tuple(head.pop("categories")), weights=weights, **head)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RuleError(f"rules/statistics.tsv cannot be read: {error!r}; make it again: docs/accuracy.md") from error
 
 
 def packaged() -> dict[str, str]:

@@ -7,10 +7,13 @@ What the labels mean: spec/labels.md. The rules themselves are data: `regrow/rul
 
     rulebook  what is known
     facts     what a failure says
+    script    traditional Chinese read as simplified
+    statistics  words, where no fact is plain
     verdict   which fact wins
 """
 
 from regrow.classify.rulebook import USER_RANK, Pattern, Rule, Rulebook, code_key
+from regrow.classify.statistics import Model
 from regrow.classify.verdict import classify
 
-__all__ = ["USER_RANK", "Pattern", "Rule", "Rulebook", "classify", "code_key"]
+__all__ = ["USER_RANK", "Model", "Pattern", "Rule", "Rulebook", "classify", "code_key"]

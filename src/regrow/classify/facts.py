@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from regrow.classify.rulebook import Rule, Rulebook, code_key
+from regrow.classify.script import simplified
 from regrow.model import Cause
 from regrow.ports import Matcher
 
@@ -19,8 +20,8 @@ _WORDS = re.compile(r"(?:(?<!\w)-)?\w(?:[\w.\-]*\w)?")
 _IDENTIFIER = re.compile(r"\b[A-Za-z]+(?:_[A-Za-z]+)+\b|\b[A-Za-z]?[a-z]+(?:[A-Z][a-z]+)+\b")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _IDENTIFIERS_LIMIT = 20
-#: From this rank on a sentence means one thing, so identifiers are not asked too.
-_PLAIN = 80
+#: From this rank on a fact means one thing, so nothing else is asked: not identifiers, and not the model.
+PLAIN = 80
 # Builtins whose message means nothing without them: `KeyError: 'DATABASE_URL'`, `PermissionError: Managers only`.
 _NAMES_WITH_TEXT = frozenset({"KeyError", "PermissionError"})
 _WAIT = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|h|小时|m|分|s|秒)?", re.IGNORECASE)
@@ -36,32 +37,38 @@ class Fact:
         depth: Which exception of the chain it was found in; 0 is the outermost.
         said: The code or class; for a pattern, the text that it occurs in.
         matcher: For a pattern: the engine that found it, and knows where.
-        index: For a pattern: its number there.
+        hit: For a pattern: what that engine said.
     """
 
-    __slots__ = ("_index", "_matcher", "_said", "depth", "layer", "rule")
+    __slots__ = ("_hit", "_matcher", "_said", "depth", "layer", "rule")
 
     def __init__(
-        self, rule: Rule, layer: str, depth: int, said: str, matcher: Matcher | None = None, index: int = 0
+        self,
+        rule: Rule,
+        layer: str,
+        depth: int,
+        said: str,
+        matcher: Matcher | None = None,
+        hit: tuple[int, int] = (0, 0),
     ) -> None:
         self.rule = rule
         self.layer = layer
         self.depth = depth
         self._said = said
         self._matcher = matcher
-        self._index = index
+        self._hit = hit
 
     @property
     def matched(self) -> str:
         """The text or code that matched. To find it costs another scan, so only what is shown is asked."""
         if self._matcher is not None:
-            self._said = self._matcher.matched(self._index, self._said)
+            self._said = self._matcher.matched(self._hit, self._said)
             self._matcher = None
         return self._said
 
     def under(self, rule: Rule) -> Fact:
         """The same fact, meaning something else."""
-        return Fact(rule, self.layer, self.depth, self._said, self._matcher, self._index)
+        return Fact(rule, self.layer, self.depth, self._said, self._matcher, self._hit)
 
 
 class Reading:
@@ -97,7 +104,7 @@ class Reading:
         """Read the text: patterns become facts; return the codes that stand in it."""
         text = _text(cause, self._rulebook)
         codes = self._scan(depth, text)
-        if not any(fact.rule.rank >= _PLAIN for fact in self.facts):
+        if not any(fact.rule.rank >= PLAIN for fact in self.facts):
             codes += self._scan(depth, _spelled_out(text))
         return codes
 
@@ -105,16 +112,16 @@ class Reading:
         """Scan a text once, sort what was found by what it is good for, and return the codes."""
         matcher, patterns = self._rulebook.matcher, self._rulebook.patterns
         codes: list[tuple[str, str]] = []
-        for index in matcher.hits(text):
-            pattern = patterns[index]
+        for hit in matcher.hits(text):
+            pattern = patterns[hit[0]]
             if pattern.rule is not None:
-                self.facts.append(Fact(pattern.rule, "pattern", depth, text, matcher, index))
+                self.facts.append(Fact(pattern.rule, "pattern", depth, text, matcher, hit))
             elif pattern.reads == "store":
                 self.store = True
             elif pattern.reads == "wait":
-                self._waits(_seconds(matcher.matched(index, text)))
+                self._waits(_seconds(matcher.matched(hit, text)))
             else:
-                codes.append((pattern.reads, _word(matcher.matched(index, text), pattern.take)))
+                codes.append((pattern.reads, _word(matcher.matched(hit, text), pattern.take)))
         return codes
 
     def _waits(self, seconds: float | None) -> None:
@@ -151,8 +158,16 @@ def _text(cause: Cause, rulebook: Rulebook) -> str:
     """
     if ("details", "json") in cause.codes:
         return ""
-    name = "" if _is_known(cause, rulebook) else cause.type.rpartition(".")[2]
-    return f"{name}: {cause.message.partition(_STATEMENT)[0]}"
+    name = "" if _is_known(cause, rulebook) else last_part(cause.type)
+    return f"{name}: {simplified(cause.message.partition(_STATEMENT)[0])}"
+
+
+def last_part(name: str) -> str:
+    r"""The last part of a class name: of `a.b.C`, Ruby's and C++'s `A::B::C`, PHP's `A\B\C`, Java's `a.B$C`."""
+    for mark in ("::", "\\", "$"):
+        if mark in name:
+            name = name.replace(mark, ".")
+    return name.rstrip(".").rpartition(".")[2]
 
 
 def _is_known(cause: Cause, rulebook: Rulebook) -> bool:
@@ -178,11 +193,11 @@ def _user_facts(depth: int, cause: Cause, rulebook: Rulebook, matcher: Matcher) 
     texts = (cause.message, f"{cause.type}: {cause.message}") if cause.type else (cause.message,)
     seen: set[int] = set()
     for text in texts:
-        for index in matcher.hits(text):
-            rule = rulebook.own_patterns[index].rule
-            if rule is not None and index not in seen:
-                seen.add(index)
-                yield Fact(rule, "user", depth, text, matcher, index)
+        for hit in matcher.hits(text):
+            rule = rulebook.own_patterns[hit[0]].rule
+            if rule is not None and hit[0] not in seen:
+                seen.add(hit[0])
+                yield Fact(rule, "user", depth, text, matcher, hit)
 
 
 def code_rule(kind: str, value: str, codes: Mapping[tuple[str, str], Rule]) -> Rule | None:

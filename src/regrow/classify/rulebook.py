@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from regrow.classify.statistics import Model
 from regrow.model import Category
 from regrow.ports import Matcher
 
@@ -62,6 +63,7 @@ class Rulebook:
         matcher: Finds them.
         own_patterns: The user's patterns, in the order of `own_matcher`.
         own_matcher: Finds those.
+        model: What is asked where no fact is plain; None: nothing is.
     """
 
     words: Mapping[str, Rule]
@@ -72,6 +74,7 @@ class Rulebook:
     matcher: Matcher
     own_patterns: tuple[Pattern, ...] = ()
     own_matcher: Matcher | None = None
+    model: Model | None = None
 
     def with_rule(
         self,
@@ -96,9 +99,11 @@ class Rulebook:
 
 
 def code_key(kind: str, value: str) -> tuple[str, str]:
-    """A code as it is looked up: gRPC's names come as `UNAVAILABLE` and `ResourceExhausted`, Oracle's as `00060`."""
+    """A code as it is looked up: `StatusCode.UNAVAILABLE`, `Unavailable`, `ORA-00060`."""
     if kind == "grpc":
-        value = value.replace("_", "")
+        value = value.rpartition(".")[2].replace("_", "")
     if kind == "oracle":
-        value = value.lstrip("0")
+        value = value.rpartition("-")[2].lstrip("0")
+    if kind == "word":  # `RATE_LIMIT`, `rate-limit` and `RateLimit` are one
+        return kind, value.replace("_", "").replace("-", "").lower()
     return kind, value.upper() if kind in ("sqlstate", "grpc", "sqlite") else value

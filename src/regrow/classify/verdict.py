@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from regrow.classify.facts import Fact, Reading
-from regrow.classify.rulebook import Rulebook
-from regrow.model import NETWORK, TEMPORARY, UNKNOWN, Cause, Evidence, Verdict
+from regrow.classify.facts import PLAIN, Fact, Reading, last_part
+from regrow.classify.rulebook import Rule, Rulebook
+from regrow.classify.script import simplified
+from regrow.classify.statistics import Model, features
+from regrow.model import CATEGORIES, NETWORK, TEMPORARY, UNKNOWN, Cause, Evidence, Verdict
 
-_LAYERS = {"user": 0, "structured": 1, "code": 2, "class": 3, "pattern": 4}
+_LAYERS = {"user": 0, "structured": 1, "code": 2, "class": 3, "pattern": 4, "statistics": 5}
+#: Why a failure is not retried on the word of the model alone.
+UNSURE = "only the wording suggests that time may heal this"
+_BY_WORDS = "statistics.words"
+#: From this rank on, a fact that speaks against a retry is enough to ask a person.
+_DOUBT = 60
 _ROOT_CAUSE_LIMIT = 500
 _RUNNERS_UP_LIMIT = 8
 
@@ -22,14 +29,22 @@ def classify(causes: Sequence[Cause], rulebook: Rulebook, *, brief: bool = False
         rulebook: What is known.
         brief: Leave out the runners-up, whose matched texts cost as much again.
     """
+    facts, wait = facts_of(causes, rulebook)
+    if rulebook.model is not None and causes and not (facts and facts[0].rule.rank >= PLAIN):
+        facts = _weighed(causes, facts, rulebook.model)
+    carried = [cause.retry_after_seconds for cause in causes if cause.retry_after_seconds is not None]
+    return _verdict(causes, facts, max(carried) if carried else wait, brief=brief)
+
+
+def facts_of(causes: Sequence[Cause], rulebook: Rulebook) -> tuple[list[Fact], float | None]:
+    """What speaks for which category, best first, and how many seconds the text asks us to wait."""
     reading = Reading(causes, rulebook)
     facts = reading.facts
     if any(_is_connection(fact) for fact in facts) and (reading.store or _names_store(causes, rulebook)):
         facts = [_at_store(fact) for fact in facts]
     if len(facts) > 1:
         facts.sort(key=_precedence)
-    carried = [cause.retry_after_seconds for cause in causes if cause.retry_after_seconds is not None]
-    return _verdict(causes, facts, max(carried) if carried else reading.wait, brief=brief)
+    return facts, reading.wait
 
 
 def _names_store(causes: Sequence[Cause], rulebook: Rulebook) -> bool:
@@ -48,6 +63,30 @@ def _is_connection(fact: Fact) -> bool:
 def _at_store(fact: Fact) -> Fact:
     """A connection that fails at a store is that store's outage (labels.md, boundaries)."""
     return fact.under(replace(fact.rule, category=TEMPORARY)) if _is_connection(fact) else fact
+
+
+def weighed(causes: Sequence[Cause], facts: Sequence[Fact]) -> list[str]:
+    """What a model looks at: the class of the outermost exception, all messages, and the facts, best first."""
+    text = simplified("\n".join(cause.message for cause in causes))
+    return features(last_part(causes[0].type), text, [(f.rule.rank, f.rule.category.key, f.rule.id) for f in facts])
+
+
+def _weighed(causes: Sequence[Cause], facts: list[Fact], model: Model) -> list[Fact]:
+    """The facts with the model's own before them, unless it is unsure or says the same as the best of them."""
+    found = weighed(causes, facts)
+    chances = model.judge(found)
+    chance = max(chances)
+    key = model.categories[chances.index(chance)]
+    best = facts[0].rule.category if facts else UNKNOWN
+    if key == best.key or chance < (model.overrule if facts else model.guess):
+        return facts
+    category = CATEGORIES[key]
+    # What says so may be no more than words that often stand beside outages: no reason to run a payment again.
+    doubted = any(not fact.rule.category.retry and fact.rule.rank >= _DOUBT for fact in facts)
+    sure = not doubted and (best.retry or (chance >= model.retry and not facts))
+    caution = UNSURE if category.retry and not sure else ""
+    said = ", ".join(model.because(found, key))
+    return [Fact(Rule(_BY_WORDS, category, PLAIN, round(chance, 2), caution), "statistics", 0, said), *facts]
 
 
 def _precedence(fact: Fact) -> tuple[int, int, bool, int, str]:
