@@ -20,7 +20,54 @@ _CONFIDENCE = {"words": 0.99, "codes": 0.97, "classes": 0.95}
 _RANKS = {"words": 120, "codes": 80, "classes": 60}
 _SHORT_NAME_RANK = 64
 # Bare names that mean nothing without their module.
-_VAGUE = frozenset({"Error", "error", "Invalid", "Timeout", "Forbidden", "NotFound", "InternalError", "Unavailable"})
+_VAGUE = frozenset(
+    {
+        "Error",
+        "error",
+        "Invalid",
+        "Timeout",
+        "Forbidden",
+        "NotFound",
+        "InternalError",
+        "Unavailable",
+        "AbortedError",
+        "BackendError",
+        "CapacityNotAvailableError",
+        "ConnectionException",
+        "ConsumerCancelled",
+        "ContentLengthError",
+        "CoordinationFailure",
+        "DatabaseError",
+        "DeadlineExceededError",
+        "GatewayNotFound",
+        "InitialHealthCheckFailedError",
+        "InsufficientResources",
+        "InsufficientResourcesError",
+        "InvalidMetadataError",
+        "MessageNacked",
+        "NoConnectionsAvailable",
+        "NoRouteError",
+        "ObjectInUse",
+        "ObjectInUseError",
+        "OwnershipLostError",
+        "ProtocolViolation",
+        "ProtocolViolationError",
+        "ReassignmentInProgress",
+        "ResourceExhaustedError",
+        "ServerError",
+        "ServiceException",
+        "SessionExpiredError",
+        "StaleMetadata",
+        "TimeExhausted",
+        "TransactionException",
+        "TransactionRollback",
+        "TransferEncodingError",
+        "TruncateError",
+        "UnavailableError",
+        "UploadAbortedError",
+        "ZeroReturnError",
+    }
+)
 # The same for what any section says at a rank: the lowest rank, and the estimate from there up.
 _CONFIDENCE_FROM = ((85, 0.93), (65, 0.88), (50, 0.75), (0, 0.65))
 _EXACT_FROM = 60
