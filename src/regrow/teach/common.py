@@ -45,10 +45,11 @@ _STOP_CHARACTERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """A message as a sequence of words, and what stands between them."""
+    """A message as a sequence of words, what stands between them, and which sides of each touch what varies."""
 
     tokens: tuple[str, ...]
     between: tuple[str, ...]
+    touching: tuple[tuple[bool, bool], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,10 @@ def _text(message: str) -> _Text:
     line = _VARIES.sub("\0", line)
     found = list(_TOKEN.finditer(line))[:_WORDS_LIMIT]
     between = tuple(line[one.end() : other.start()] for one, other in pairwise(found))
-    return _Text(tuple(one[0].lower() for one in found), between)
+    touching = tuple(
+        (line[one.start() - 1 : one.start()] == "\0", line[one.end() : one.end() + 1] == "\0") for one in found
+    )
+    return _Text(tuple(one[0].lower() for one in found), between, touching)
 
 
 def _as_shared(text: _Text) -> list[_Shared]:
@@ -147,7 +151,7 @@ def _runs(texts: Sequence[_Text], common: Sequence[_Shared]) -> list[list[_Share
             runs[-1].append(one)
         else:
             runs.append([one])
-    return [run for run in runs if _run_weight(run)]
+    return [run for run in runs if _telling(run)]
 
 
 def _adjoin(texts: Sequence[_Text], one: _Shared, other: _Shared) -> bool:
@@ -157,28 +161,36 @@ def _adjoin(texts: Sequence[_Text], one: _Shared, other: _Shared) -> bool:
     return len(between) == 1 and "\0" not in between.pop()
 
 
-def _run_weight(run: Sequence[_Shared]) -> int:
+def _telling(run: Sequence[_Shared]) -> set[str]:
+    """The words and characters of a run that tell one error from another."""
+    words = {one.token for one in run if one.token.isascii() and len(one.token) >= _SHORTEST_WORD} - _STOP
     chinese = [one.token for one in run if not one.token.isascii()]
-    words = {one.token for one in run if one.token.isascii()} - _STOP
     # A single character in common says nothing: it may belong to any word.
-    telling = set(chinese) - _STOP_CHARACTERS if len(chinese) >= _SHORTEST_RUN else set()
-    return len(telling) + 2 * sum(len(word) >= _SHORTEST_WORD for word in words)
+    return words | (set(chinese) - _STOP_CHARACTERS if len(chinese) >= _SHORTEST_RUN else set())
 
 
 def _weight(texts: Sequence[_Text], common: Sequence[_Shared]) -> int:
-    return sum(_run_weight(run) for run in _runs(texts, common))
+    """How much they have in common; what comes again counts once."""
+    told = set[str]().union(*(_telling(run) for run in _runs(texts, common)))
+    return sum(2 if one.isascii() else 1 for one in told)
 
 
 def _pattern(texts: Sequence[_Text], common: Sequence[_Shared]) -> str:
-    return ".*".join(_written(texts[0], run) for run in _runs(texts, common))
+    return ".*".join(_written(texts, run) for run in _runs(texts, common))
 
 
-def _written(text: _Text, run: Sequence[_Shared]) -> str:
+def _written(texts: Sequence[_Text], run: Sequence[_Shared]) -> str:
     parts = [run[0].token]
     for one, other in pairwise(run):
-        parts += [_escaped(text.between[one.places[0]]), other.token]
-    left = r"\b" if run[0].token.isascii() else ""
-    right = r"\b" if run[-1].token.isascii() else ""
+        parts += [_escaped(texts[0].between[one.places[0]]), other.token]
+    left, right = (
+        # `word7` is a word that touches what varies: it does not end there.
+        r"\b"
+        if one.token.isascii()
+        and not any(text.touching[place][side] for text, place in zip(texts, one.places, strict=True))
+        else ""
+        for side, one in enumerate((run[0], run[-1]))
+    )
     return f"{left}{''.join(parts)}{right}"
 
 

@@ -26,7 +26,7 @@ class LessonOrders(Part):
 
     def lessons(self, after: int) -> list[Lesson]:
         """What operators have taught since this line of the journal."""
-        with self._database.read() as connection:
+        with self._database.read(single=True) as connection:
             rows = connection.execute(select(lesson).where(lesson.c.id > after).order_by(lesson.c.id)).all()
         return [_lesson(row) for row in rows]
 
