@@ -121,22 +121,27 @@ def check_rules(
 def _examples(rule: OwnRule, rulebook: Rulebook) -> list[str]:
     """The examples that are not as they must be."""
     wrong = []
+    alone = replace(rulebook, words={}, codes={}, classes={}, patterns=(), matcher=NOTHING)
     for text in rule.must_match:
         verdict = classify(causes_from_text("", text, ""), rulebook)
-        if verdict.category.key != rule.category:
+        said = f"rule {rule.id!r}: must_match {text!r:.120}"
+        if not _hits(rule, text, alone):
+            wrong.append(f"{said} is matched by none of its patterns; change a pattern or the text")
+        elif verdict.category.key != rule.category:
             by = f"{verdict.category.key} by {verdict.rule}"
-            wrong.append(
-                f"rule {rule.id!r}: must_match {text!r:.120} is {by}, not {rule.category}; change a pattern or the text"
-            )
-    alone = replace(rulebook, words={}, codes={}, classes={}, patterns=(), matcher=NOTHING)
-    for text in rule.must_not_match:
-        facts = classify(causes_from_text("", text, ""), alone)
-        hits = [facts.rule, *(one.rule for one in facts.runners_up)]
-        if rule.id in hits:
-            wrong.append(
-                f"rule {rule.id!r}: must_not_match {text!r:.120} matches; make a pattern narrower or change the text"
-            )
+            wrong.append(f"{said} is {by}, not {rule.category}; make one of the two rules narrower")
+    wrong += [
+        f"rule {rule.id!r}: must_not_match {text!r:.120} matches; make a pattern narrower or change the text"
+        for text in rule.must_not_match
+        if _hits(rule, text, alone)
+    ]
     return wrong
+
+
+def _hits(rule: OwnRule, text: str, alone: Rulebook) -> bool:
+    """True if a pattern of the rule occurs in a text; `alone` holds users' own rules and no other."""
+    verdict = classify(causes_from_text("", text, ""), alone)
+    return rule.id in (verdict.rule, *(one.rule for one in verdict.runners_up))
 
 
 class _Nothing:
