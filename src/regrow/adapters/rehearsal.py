@@ -59,14 +59,6 @@ class Rehearsal:
         hit = verdict.rule in self._tried or any(one.rule in self._tried for one in verdict.runners_up)
         if verdict.layer == "user":
             return verdict.category, hit
-        if sample.layer in (
-            "user",
-            OPERATOR,
-        ):  # what decided then does so no longer: an operator's word stands elsewhere
-            return classify(causes, self._rulebook).category, hit
-        return category_of(sample.category, self._categories), hit
-        if verdict.layer == "user":
-            return verdict.category, hit
-        if sample.layer == "user":
+        if sample.layer in ("user", OPERATOR):  # a person decided then, and would no longer
             return classify(causes, self._rulebook).category, hit
         return category_of(sample.category, self._categories), hit

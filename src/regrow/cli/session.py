@@ -95,14 +95,14 @@ class Session:
         """What takes in what an operator teaches."""
         from regrow.wiring import open_school
 
-        return open_school(self.settings, self.patterns)
+        return open_school(self.settings, self.store, self.ledger, self.patterns)
 
     @cached_property
     def classifier(self) -> Classifier:
         """The classifier, as a worker has it at this moment."""
         from regrow.wiring import open_classifier
 
-        return open_classifier(self.settings, self.patterns)
+        return open_classifier(self.settings, self.store, self.patterns)
 
     def label(self, fingerprint: str) -> Label | None:
         """What an operator has said of a group of failures; None if nobody has."""

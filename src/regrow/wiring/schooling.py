@@ -10,16 +10,20 @@ from typing import Any
 from regrow.config import Settings
 from regrow.errors import RuleError
 from regrow.model import CATEGORIES, Overlap, OwnRule, RuleFile
-from regrow.ports import Classifier
+from regrow.ports import Classifier, Ledger, Store
 from regrow.school import School
-from regrow.wiring.parts import clock, open_ledger, open_rule_file, open_store
+from regrow.wiring.parts import clock, open_rule_file
 
 
-def open_school(settings: Settings, patterns: Mapping[Any, Sequence[str]] | None = None) -> School:
-    """Everything that takes in what an operator teaches.
+def open_school(
+    settings: Settings, store: Store, ledger: Ledger, patterns: Mapping[Any, Sequence[str]] | None = None
+) -> School:
+    """What takes in what an operator teaches.
 
     Args:
         settings: The settings.
+        store: The ledger to write to.
+        ledger: The ledger to read from.
         patterns: The application's own patterns.
 
     Raises:
@@ -45,8 +49,8 @@ def open_school(settings: Settings, patterns: Mapping[Any, Sequence[str]] | None
     if wrong:
         raise RuleError("\n".join(f"{file.path}: {line}" for line in wrong))
     return School(
-        store=open_store(settings),
-        ledger=open_ledger(settings),
+        store=store,
+        ledger=ledger,
         clock=clock,
         categories=categories,
         file=file,
@@ -70,7 +74,9 @@ def check_file(path: Path) -> tuple[RuleFile, list[str]]:
     return file, [f"{path}: {line}" for line in wrong]
 
 
-def open_classifier(settings: Settings, patterns: Mapping[Any, Sequence[str]] | None = None) -> Classifier:
+def open_classifier(
+    settings: Settings, store: Store, patterns: Mapping[Any, Sequence[str]] | None = None
+) -> Classifier:
     """The classifier as a worker has it at this moment: with the file of rules, and with those of the ledger.
 
     A ledger that is not there, or cannot be read, is done without.
@@ -88,7 +94,7 @@ def open_classifier(settings: Settings, patterns: Mapping[Any, Sequence[str]] | 
     if wrong:
         raise RuleError("\n".join(f"{file().path}: {line}" for line in wrong))
     teaching = Teaching(file, patterns)
-    teaching.refresh(open_store(settings).lessons)
+    teaching.refresh(store.lessons)
     return OwnRules(built_in, patterns or {}, teaching.taught)
 
 
