@@ -184,13 +184,16 @@ class School:
         then = [*(one for one in now if one.id not in ids), *(replace(one, state=RuleState.LIVE) for one in rules)]
         known = {**self.categories, **(file.categories if file else {})}
         before, after = self.rehearse(self.file, now, ids), self.rehearse(file or self.file, then, ids)
+        # Rules that are only added change nothing where they do not match.
+        adding = file is None and not ids & {one.id for one in now}
         trial = Trial()
         until = self.clock()
         for sample in self._samples(until - timedelta(days=days), until):
             label = lessons.labels.get(sample.fingerprint)
             category, hit = after(sample)
             if label is None:
-                trial.count(sample, before(sample)[0], category, hit=hit)
+                known_before = category if adding and not hit else before(sample)[0]
+                trial.count(sample, known_before, category, hit=hit)
             else:  # an operator's word stands above all rules
                 said = known.get(label.category, category)
                 trial.count(sample, said, said, hit=hit)

@@ -116,8 +116,8 @@ def show_rule(context: typer.Context, rule: RuleId, json: AsJson = False) -> Non
     screen = session.screen
     facts = (
         (_("Rule"), found.id),
-        (_("From"), session.school.file.path if found.from_file else source),
-        (_("State"), found.state),
+        (_("From"), session.school.file.path if found.from_file else rules_text.source_name(source, _)),
+        (_("State"), rules_text.state_name(found.state, _)),
         (_("Category"), found.category),
         (_("Patterns"), "\n".join(found.patterns)),
         (_("Author"), found.author),
@@ -136,9 +136,10 @@ def lint(
     file: Annotated[str, typer.Argument(metavar="[FILE]", help="A file of rules; that of the settings if none.")] = "",
     json: AsJson = False,
 ) -> None:
-    """What is wrong with a file of rules: its form, its patterns, its examples.
+    """What is wrong with a file of rules.
 
-    It also names the built-in examples that your rules would change. Exit code 1 if something is wrong.
+    Its form, its patterns, its examples. It also names the built-in examples that your rules would change. Exit code 1
+    if something is wrong.
     """
     from regrow.cli.text import to_json
     from regrow.errors import RuleError
@@ -183,9 +184,9 @@ def try_rules(
     days: Days = 7,
     json: AsJson = False,
 ) -> None:
-    """What rules would have changed in the last days; nothing is written.
+    """What rules would have changed in the last days.
 
-    Give a FILE, or --pattern with --category, or --proposal.
+    Nothing is written. Give a FILE, or --pattern with --category, or --proposal.
     """
     from regrow.cli.rules_text import show_trial, trial_json
     from regrow.cli.text import to_json
@@ -328,7 +329,10 @@ def _check_id(name: str) -> None:
 def disable(
     context: typer.Context, rule: RuleId, author: Author = "", because: Because = "", json: AsJson = False
 ) -> None:
-    """Let a rule of the ledger count no longer, or refuse a proposed one."""
+    """Take a rule of the ledger out of force.
+
+    A proposed one is refused, and not proposed again.
+    """
     _switch(context, rule, author, because, on=False, json=json)
 
 
@@ -336,7 +340,10 @@ def disable(
 def enable(
     context: typer.Context, rule: RuleId, author: Author = "", because: Because = "", json: AsJson = False
 ) -> None:
-    """Let a rule that was disabled count again, or propose a refused one again."""
+    """Put a rule that was disabled into force again.
+
+    One that was refused is proposed again.
+    """
     _switch(context, rule, author, because, on=True, json=json)
 
 

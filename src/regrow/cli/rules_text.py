@@ -12,6 +12,7 @@ from regrow.model import OwnRule, RuleState, Sample
 
 if TYPE_CHECKING:
     from regrow.cli.screen import Screen
+    from regrow.ports import Words
     from regrow.teach import Change, Trial
 
 #: Characters of a pattern or an error that a table shows.
@@ -62,23 +63,36 @@ def show_rules(rules: Sequence[Listed], screen: Screen) -> None:
     from rich.console import Group
     from rich.text import Text
 
-    sources = {
-        "built-in": _("built-in"),
-        "file": _("file"),
-        "ledger": _("ledger"),
-        "proposed": _("proposed"),
-    }
-    states = {"disabled": _("disabled"), "refused": _("refused")}
     rows = []
     for one in rules:
-        where = sources[one.source]
-        if one.state in states:
-            where = _("{source}, {state}").format(source=where, state=states[one.state])
-        style = "dim" if one.state in states else "yellow" if one.source == "proposed" else ""
+        where, off = source_name(one.source, _), one.state in (RuleState.DISABLED, RuleState.REFUSED)
+        if off:
+            where = _("{source}, {state}").format(source=where, state=state_name(one.state, _))
+        style = "dim" if off else "yellow" if one.source == "proposed" else ""
         text = Text(one_line(one.text, SHOWN), "dim", overflow="fold")
         what = Group(Text(plain(one.id), "bold"), Text(one.category), text)
         rows.append((Text(where, style), what))
     screen.table((_("From"), _("Rule, category, text")), rows)
+
+
+def source_name(source: str, _: Words) -> str:
+    """Where a rule comes from, for people."""
+    return {
+        "built-in": _("built-in"),
+        "file": _("file"),
+        "ledger": _("ledger"),
+        "proposed": _("proposed"),
+    }[source]
+
+
+def state_name(state: str, _: Words) -> str:
+    """Where a rule stands, for people."""
+    return {
+        RuleState.LIVE.value: _("in force"),
+        RuleState.PROPOSED.value: _("proposed"),
+        RuleState.DISABLED.value: _("disabled"),
+        RuleState.REFUSED.value: _("refused"),
+    }[state]
 
 
 def show_rule(facts: Iterable[tuple[str, str]], examples: Sequence[tuple[str, Sequence[str]]], screen: Screen) -> None:

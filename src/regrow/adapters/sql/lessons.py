@@ -14,8 +14,8 @@ from regrow.adapters.sql.tables import attempt, envelope, failure, lesson
 from regrow.adapters.sql.transaction import TOUCHED, insert_notes
 from regrow.model import Deed, Group, Lesson, OwnRule, Sample, State, Teaching
 
-#: Nobody but a person sends these again.
-_RESTING = (State.HELD, State.HANDED_OVER, State.EXHAUSTED, State.DISMISSED)
+#: Nobody but a person sends these again, and no person has said to leave them.
+_RESTING = (State.HELD, State.HANDED_OVER, State.EXHAUSTED)
 
 #: What a rule is, beside its id and where it stands.
 _RULE_FIELDS = ("category", "patterns", "must_match", "must_not_match", "author", "note")
