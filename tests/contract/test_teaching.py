@@ -243,7 +243,7 @@ def test_two_who_teach_at_once(school: School, settings: Settings) -> None:
 
 
 def test_what_a_newer_version_has_written(school: School, store: SqlStore, database: Database) -> None:
-    """A rule with a field that this version does not know is read all the same."""
+    """A rule with a field that this version does not know is read all the same; what it does not understand is not."""
     store.teach([a_lesson()], last=0)
     with database.write() as connection:
         connection.execute(
@@ -252,4 +252,6 @@ def test_what_a_newer_version_has_written(school: School, store: SqlStore, datab
                 """ '{"moon": 1, "rule": {"category": "unknown", "patterns": ["p"], "moon": [1]}}' FROM regrow_lesson"""
             )
         )
+        connection.execute(text("INSERT INTO regrow_lesson (at, by, kind, subject, category, body)"
+                                " SELECT at, by, 'moon', 'x', '', '{}' FROM regrow_lesson"))  # fmt: skip
     assert school.lessons().rules["r"].patterns == ("p",)

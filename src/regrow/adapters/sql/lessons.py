@@ -28,7 +28,8 @@ class LessonOrders(Part):
         """What operators have taught since this line of the journal."""
         with self._database.read(single=True) as connection:
             rows = connection.execute(select(lesson).where(lesson.c.id > after).order_by(lesson.c.id)).all()
-        return [_lesson(row) for row in rows]
+        # A newer version may teach what this one does not understand.
+        return [_lesson(row) for row in rows if row.kind in set(Teaching)]
 
     def teach(self, lessons: Sequence[Lesson], *, last: int, failure: int | None = None) -> bool:
         """Write lessons into the journal, if its last line is still `last`."""
