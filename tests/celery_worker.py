@@ -247,7 +247,8 @@ class Site:
         try:
             return until(look, f"{task_id} in {states}")
         except AssertionError as error:
-            raise AssertionError(f"{error}; the ledger says {self.record(task_id)}\n{self.logs()}") from None
+            said = f"Celery says {self.state(task_id)}, the ledger {self.record(task_id)}"
+            raise AssertionError(f"{error}; {said}\n{self.logs()}") from None
 
     def balance(self) -> Balance:
         """The ledger equation."""
@@ -320,8 +321,8 @@ class Site:
             with self.app.connection_for_write() as connection:
                 connection.default_channel.queue_delete(self.name)
         # Celery's own `close` leaves them open; and a child that a later test forks would wait for an answer on one.
-        # The pool itself stays open: kombu keeps one per broker, and the next site on this broker uses it again.
-        self.app.pool.force_close_all(close_pool=False)
+        # The pool itself stays in use: kombu keeps one per broker, and the next site on this broker takes it again.
+        self.app.pool.resize(self.app.pool.limit, reset=True)
         self.app.close()
         if "_database" in vars(self):
             self._database.close()

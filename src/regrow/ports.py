@@ -60,15 +60,21 @@ class Words(Protocol):
 class Matcher(Protocol):
     """Looks for many patterns in one text at once, in time linear in the text."""
 
+    def hits(self, text: str) -> list[int]:
+        """The patterns that occur in `text`, in their order, each once."""
+
+    def matched(self, index: int, text: str) -> str:
+        """What a pattern that occurs in `text` finds there first."""
+
     def scan(self, text: str) -> list[tuple[int, str]]:
-        """The patterns that occur in `text`: (index of the pattern, matched text), in pattern order, each once."""
+        """Both at once: (index of the pattern, matched text), in pattern order."""
 
 
 class Classifier(Protocol):
     """Says why a task failed."""
 
-    def __call__(self, causes: Sequence[Cause]) -> Verdict:
-        """The verdict over an exception chain, outermost first."""
+    def __call__(self, causes: Sequence[Cause], *, brief: bool = False) -> Verdict:
+        """The verdict over an exception chain, outermost first; `brief` leaves out the runners-up."""
 
 
 class Teaching(Protocol):

@@ -45,11 +45,26 @@ def ended(made: Site, sent: Sent) -> None:
         until(lambda one=result, good=states: one.state in good, f"the end of a {name} task\n{made.logs()}")
 
 
+def rerun_by_celery(made: Site, key: str, name: str, result: Any) -> bool:
+    """True if Celery itself gave a killed child's task to another: no failure was told to anybody, and none is lost.
+
+    It does so if the child died before the parent had read that it had taken the task, as on a busy machine.
+    Source: celery.concurrency.asynpool, `AsynPool.on_job_process_down`, which puts back what was not accepted.
+    """
+    return (
+        name.startswith("ends_kill")
+        and made.state(result.id) == "SUCCESS"
+        and made.runs(key) == 2
+        and not any(f"Task tests.{name}[{result.id}] parked" in one.text() for one in made.processes)
+    )
+
+
 def assert_all_came_in_once(made: Site, sent: Sent) -> None:
     """The ledger has every failure, each once; what could heal has healed; no fact is left on the disk."""
-    for name, result in sent.values():
+    told = {key: one for key, one in sent.items() if not rerun_by_celery(made, key, *one)}
+    for name, result in told.values():
         made.settled(result.id, State.HANDED_OVER if name == "broken" else State.RECOVERED)
-    for key, (name, result) in sent.items():
+    for key, (name, result) in told.items():
         record = made.record(result.id)
         assert record is not None
         assert (name, record.attempts, len(record.history)) == (name, 1, 1)
@@ -57,7 +72,7 @@ def assert_all_came_in_once(made: Site, sent: Sent) -> None:
         assert made.state(result.id) == ("FAILURE" if name == "broken" else "SUCCESS")
     balance = made.balance()
     assert balance.balanced
-    assert (balance.captured, balance.parked) == (len(sent), 0)
+    assert (balance.captured, balance.parked) == (len(told), 0)
     assert Spool(made.folder / "spool", limit_bytes=1).size() == 0
 
 

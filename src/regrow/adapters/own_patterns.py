@@ -147,6 +147,14 @@ def _hits(rule: OwnRule, text: str, alone: Rulebook) -> bool:
 class _Nothing:
     """Finds nothing (`ports.Matcher`)."""
 
+    def hits(self, text: str) -> list[int]:
+        """Nothing."""
+        return []
+
+    def matched(self, index: int, text: str) -> str:
+        """Nothing."""
+        return ""
+
     def scan(self, text: str) -> list[tuple[int, str]]:
         """Nothing."""
         return []

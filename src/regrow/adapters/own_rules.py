@@ -89,9 +89,9 @@ class OwnRules:
         self._state: tuple[_Seen, Rulebook] = (own, _UNTAUGHT), made
         _ = self.rulebook
 
-    def __call__(self, causes: Sequence[Cause]) -> Verdict:
+    def __call__(self, causes: Sequence[Cause], *, brief: bool = False) -> Verdict:
         """The verdict over an exception chain."""
-        return classify(causes, self.rulebook)
+        return classify(causes, self.rulebook, brief=brief)
 
     @property
     def rulebook(self) -> Rulebook:

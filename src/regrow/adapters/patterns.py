@@ -137,43 +137,39 @@ class HyperscanMatcher:
         self._database: Any = self._load(cached) if cached else None
         if self._database is None and patterns:
             self._database = self._compile(expressions)
-            _refuse_matches_everything(patterns, self._found)
+            _refuse_matches_everything(patterns, lambda probe: set(self.hits(probe)))
             if cached:
                 _write(cached, self._hyperscan.dumpb(self._database))
 
-    def scan(self, text: str) -> list[tuple[int, str]]:
-        """The patterns that occur in `text`: (index, matched text), in pattern order, each once."""
+    def hits(self, text: str) -> list[int]:
+        """The patterns that occur in `text`, in their order."""
         if self._database is None or not text:
             return []
-        data = text.encode("utf-8", "replace")
-        ends = self._ends(data)
-        return [(index, self._matched(index, data, ends[index])) for index in sorted(ends)]
+        found: list[int] = []
+        self._run(_ALL, self._database, text.encode("utf-8", "replace"), _first_only, found.append)
+        if len(found) > 1:
+            found.sort()
+        return found
 
-    def _ends(self, data: bytes) -> dict[int, int]:
-        """Which patterns occur, and where the first match of each ends."""
-        ends: dict[int, int] = {}
-
-        def keep(index: int, _start: int, end: int, _flags: int, _context: object) -> None:
-            ends.setdefault(index, end)
-
-        self._run(_ALL, self._database, data, keep)
-        return ends
-
-    def _found(self, text: str) -> set[int]:
-        return set(self._ends(text.encode("utf-8")))
-
-    def _matched(self, index: int, data: bytes, end: int) -> str:
+    def matched(self, index: int, text: str) -> str:
         """The leftmost match, as short as it can be; where its start cannot be known, what stands before its end."""
+        data = text.encode("utf-8", "replace")
         database = self._place(index)
         spans: list[tuple[int, int]] = []
         if database is not None:
             # The engine reports every end, in rising order: the first of the leftmost start is the shortest.
-            def keep(_index: int, start: int, end: int, _flags: int, _context: object) -> None:
-                spans.append((start, end))
-
-            self._run(index, database, data, keep)
-        start, end = min(spans, default=(max(0, end - MATCH_LIMIT), end))
+            self._run(index, database, data, _spans, spans.append)
+        if not spans:
+            ends: list[tuple[int, int]] = []
+            self._run(_ALL, self._database, data, _ends, ends.append)
+            end = next((end for found, end in ends if found == index), 0)
+            spans = [(max(0, end - MATCH_LIMIT), end)]
+        start, end = min(spans)
         return data[start:end].decode("utf-8", "ignore")[:MATCH_LIMIT]
+
+    def scan(self, text: str) -> list[tuple[int, str]]:
+        """The patterns that occur in `text`: (index, matched text), in pattern order, each once."""
+        return [(index, self.matched(index, text)) for index in self.hits(text)]
 
     def _place(self, index: int) -> Any:
         """The database that says where one pattern matches, None if it would be too large."""
@@ -187,12 +183,13 @@ class HyperscanMatcher:
             self._places.setdefault(index, place)
         return self._places[index]
 
-    def _run(self, key: int, database: Any, data: bytes, keep: Callable[[int, int, int, int, object], None]) -> None:
+    def _run(self, key: int, database: Any, data: bytes, event: Callable[..., None], keep: Callable[..., None]) -> None:
         # Scratch must never be used by two scans at once, and a scan lets other threads run.
         scratches: dict[Any, Any] = self._local.__dict__
-        if key not in scratches:
-            scratches[key] = self._hyperscan.Scratch(database)
-        database.scan([data], match_event_handler=keep, scratch=scratches[key])
+        scratch = scratches.get(key)
+        if scratch is None:
+            scratch = scratches[key] = self._hyperscan.Scratch(database)
+        database.scan([data], match_event_handler=event, scratch=scratch, context=keep)
 
     def _compile(self, expressions: list[bytes]) -> Any:
         """All patterns in one database; only if that fails, each alone, to find and name the culprit."""
@@ -253,6 +250,19 @@ class HyperscanMatcher:
         return database
 
 
+# What the engine calls for each match, with what `_run` was given to keep it by.
+def _first_only(index: int, _start: int, _end: int, _flags: int, keep: Callable[[int], None]) -> None:
+    keep(index)
+
+
+def _spans(_index: int, start: int, end: int, _flags: int, keep: Callable[[tuple[int, int]], None]) -> None:
+    keep((start, end))
+
+
+def _ends(index: int, _start: int, end: int, _flags: int, keep: Callable[[tuple[int, int]], None]) -> None:
+    keep((index, end))
+
+
 class Re2Matcher:
     """google-re2. Patterns with gaps (`a.*b`) stand in a set of their own: they slow a whole set down.
 
@@ -272,14 +282,21 @@ class Re2Matcher:
             self._expressions.append(self._expression(re2, index, pattern))
             groups[".*" in pattern or ".{" in pattern].append(index)
         self._sets = [(group, self._set(re2, group, patterns)) for group in groups if group]
-        _refuse_matches_everything(patterns, lambda probe: {index for index, _ in self.scan(probe)})
+        _refuse_matches_everything(patterns, lambda probe: set(self.hits(probe)))
+
+    def hits(self, text: str) -> list[int]:
+        """The patterns that occur in `text`, in their order."""
+        clean = text.encode("utf-8", "replace").decode("utf-8")
+        return sorted(group[i] for group, engine in self._sets for i in engine.Match(clean) or ())
+
+    def matched(self, index: int, text: str) -> str:
+        """The leftmost match."""
+        match = self._expressions[index].search(text.encode("utf-8", "replace").decode("utf-8"))
+        return match.group()[:MATCH_LIMIT] if match else ""
 
     def scan(self, text: str) -> list[tuple[int, str]]:
         """The patterns that occur in `text`: (index, matched text), in pattern order, each once."""
-        clean = text.encode("utf-8", "replace").decode("utf-8")
-        found = sorted(group[i] for group, engine in self._sets for i in engine.Match(clean) or ())
-        hits = ((index, self._expressions[index].search(clean)) for index in found)
-        return [(index, match.group()[:MATCH_LIMIT]) for index, match in hits if match]
+        return [(index, self.matched(index, text)) for index in self.hits(text)]
 
     @staticmethod
     def _options(re2: Any) -> Any:

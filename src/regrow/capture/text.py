@@ -39,13 +39,17 @@ def causes_from_text(exception_type: str, message: str, traceback: str) -> tuple
         message: The exception's text, '' where unknown.
         traceback: Formatted traceback or its last lines, '' where unknown.
     """
+    exception_type, message = clean(exception_type, NAME_LIMIT).strip(), clean(message).strip()
+    if not traceback:
+        outer = _outermost(exception_type, message, None)
+        return (outer, *_inside(outer))
     traceback = clean(traceback, _TRACEBACK_LIMIT).replace("\r\n", "\n")
     # Python prints the root cause first, Java last.
     java = [Cause(match["type"], clean(match["message"] or "")) for match in _JAVA_CAUSE.finditer(traceback)]
-    parts = _CHAINED.split(traceback) if traceback else []
+    parts = _CHAINED.split(traceback)
     printed = [*reversed(java), *(_last_exception(part) for part in parts)]
     *inner, last = printed or [None]
-    outer = _outermost(clean(exception_type, NAME_LIMIT).strip(), clean(message).strip(), last)
+    outer = _outermost(exception_type, message, last)
     chain = [outer, *_inside(outer), *(cause for cause in reversed(inner) if cause)]
     return tuple(chain[:_CHAIN_LIMIT])
 

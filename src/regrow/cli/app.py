@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -364,4 +365,4 @@ def _classify_file(session: Session, name: str) -> bool:
     except OSError as error:
         raise SettingsError(f"cannot read {name}: {error.strerror}") from None
     with file:
-        return classify_lines(file, session.classifier, sys.stdout, sys.stderr)
+        return classify_lines(file, partial(session.classifier, brief=True), sys.stdout, sys.stderr)

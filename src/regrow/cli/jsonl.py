@@ -7,21 +7,26 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from regrow.capture import causes_from_text
-from regrow.cli.text import plain, to_json
+from regrow.cli.text import json_line, plain
 
 if TYPE_CHECKING:
-    from regrow.ports import Classifier
+    from collections.abc import Callable, Sequence
+
+    from regrow.model import Cause, Verdict
 
 _TEXT_FIELDS = ("exception_type", "message", "traceback")
 
 
-def classify_lines(lines: Iterable[bytes], classify: Classifier, out: TextIO, complaints: TextIO) -> bool:
+def classify_lines(
+    lines: Iterable[bytes], classify: Callable[[Sequence[Cause]], Verdict], out: TextIO, complaints: TextIO
+) -> bool:
     """Classify a JSON object a line: `id`, `exception_type`, `message`, `traceback`. Empty lines are skipped.
 
     Returns:
         False if some line could not be read; its answer says why, and `complaints` gets its number.
     """
     clean = True
+    encode = json_line()
     for number, raw in enumerate(lines, 1):
         line = raw.decode("utf-8", errors="replace").removeprefix("\ufeff").strip()
         if not line:
@@ -35,14 +40,14 @@ def classify_lines(lines: Iterable[bytes], classify: Classifier, out: TextIO, co
             problem = "nested too deeply" if isinstance(error, RecursionError) else str(error)
             print(plain(f"regrow: line {number}: {problem}"), file=complaints)
             answer = _refusal(problem)
-        out.write(to_json({"id": fields.get("id"), **answer}) + "\n")
+        out.write(encode({"id": fields.get("id"), **answer}) + "\n")
     out.flush()
     return clean
 
 
 def _object(line: str) -> dict[str, Any]:
     try:
-        found = json.loads(line, parse_constant=_refuse_constant)
+        found = _DECODER.decode(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}") from None
     if not isinstance(found, dict):
@@ -54,8 +59,11 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"not JSON: {name} is no JSON value")
 
 
-def _answer(fields: dict[str, Any], classify: Classifier) -> dict[str, Any]:
-    exception_type, message, traceback = (_text(fields.get(name)) for name in _TEXT_FIELDS)
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def _answer(fields: dict[str, Any], classify: Callable[[Sequence[Cause]], Verdict]) -> dict[str, Any]:
+    exception_type, message, traceback = [_text(fields.get(name)) for name in _TEXT_FIELDS]
     verdict = classify(causes_from_text(exception_type, message, traceback))
     return {
         "category": verdict.category.key,
@@ -68,9 +76,9 @@ def _answer(fields: dict[str, Any], classify: Classifier) -> dict[str, Any]:
 
 def _text(value: object) -> str:
     """A field as text. Structured details are often logged as they are: they count as their JSON."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _refusal(problem: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,16 @@ def one_line(text: str, limit: int = 300) -> str:
 def to_json(value: object, *, indent: int | None = None) -> str:
     """`value` as JSON that is readable, that every parser takes, and that no terminal obeys."""
     text = json.dumps(value, ensure_ascii=not _speaks_unicode(), indent=indent, default=_instant)
+    return _escaped(text)
+
+
+def json_line() -> Callable[[object], str]:
+    """`to_json` for many values: what it needs to know is asked once."""
+    encode = json.JSONEncoder(ensure_ascii=not _speaks_unicode(), default=_instant).encode
+    return lambda value: _escaped(encode(value))
+
+
+def _escaped(text: str) -> str:
     # What is unsafe stands inside strings only, where JSON knows this way of writing it.
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 

@@ -168,9 +168,9 @@ class LazyClassifier:
             self._loaded = load_classifier(self._patterns, self._taught)
         return self._loaded
 
-    def __call__(self, causes: Sequence[Cause]) -> Verdict:
+    def __call__(self, causes: Sequence[Cause], *, brief: bool = False) -> Verdict:
         """The verdict over an exception chain."""
-        return self.load()(causes)
+        return self.load()(causes, brief=brief)
 
 
 def words(language: str, file: Callable[[], RuleFile] | None = None) -> Words:
