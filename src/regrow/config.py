@@ -92,6 +92,9 @@ class Settings(BaseSettings):
     redact_keys: str = Field(
         default="", description="Further names whose values are never stored, with commas between: `pin, 身份证`."
     )
+    rules_file: str = Field(
+        default="regrow_rules.toml", description="File of your own rules and categories; running workers follow it."
+    )
     logs_dir: str = Field(default="logs", description="Folder of admin_alerts.log and user_notifications.log.")
     reports_dir: str = Field(default="reports", description="Folder of failure_processing/ and failure_analysis/.")
     spool_dir: str = Field(default="spool", description="Folder where failures wait on disk while the ledger is away.")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from regrow.model import (
     TEMPORARY,
     Action,
+    Category,
     Decision,
     Due,
     Ending,
@@ -54,13 +55,17 @@ class RetryPolicy:
     Args:
         first_seconds: Delay before the first retry; each further one is twice as long.
         limit: How many retries at most.
+        delays_seconds: The delay before each retry instead, the last one for all that follow.
     """
 
     first_seconds: float
     limit: int
+    delays_seconds: tuple[float, ...] = ()
 
     def delay_seconds(self, retry: int) -> float:
         """Delay before retry number `retry` (the first is 1)."""
+        if self.delays_seconds:
+            return self.delays_seconds[min(retry, len(self.delays_seconds)) - 1]
         return float(self.first_seconds * 2.0 ** min(retry - 1, 500))
 
 
@@ -82,9 +87,13 @@ class Policies:
     jitter: float = 0.0
     base_limit: int = 3
 
-    def of(self, category: str) -> RetryPolicy:
-        """The policy of a category; one that a plug-in added and gave no schedule waits as temporary failures do."""
-        return self.by_category.get(category) or self.by_category[TEMPORARY.key]
+    def of(self, category: Category) -> RetryPolicy:
+        """The policy of a category; one of a user's own that has no schedule waits as temporary failures do."""
+        usual = self.by_category.get(category.key) or self.by_category[TEMPORARY.key]
+        if not category.delays_seconds and category.max_attempts is None:
+            return usual
+        limit = usual.limit if category.max_attempts is None else category.max_attempts
+        return replace(usual, limit=limit, delays_seconds=category.delays_seconds)
 
 
 def number(failure: Failure, history: History) -> tuple[int, bool]:
@@ -130,7 +139,7 @@ def decide(
     """
     # Celery ends by itself what it parked before; what was parked where it died must be ended by order.
     close_at = now if failure.parked else now + CLOSE_WAIT if history.parked and not failure.ended else None
-    policy = policies.of(verdict.category.key)
+    policy = policies.of(verdict.category)
     limit = policy.limit if plan is None else plan.max_attempts
     reason = _never(failure, verdict, planned=plan is not None)
     if reason is None and (policies.base_limit == 0 or limit == 0 or not policies.enabled):
@@ -209,16 +218,21 @@ def plan_of(answer: object) -> Plan | None:
     return Plan(float(delay), strategy, most)
 
 
-def retries_allowed(category: str, policies: Policies) -> int:
+def retries_allowed(category: Category, policies: Policies) -> int:
     """How many retries a person may order without `force`: what the settings allow, and at least one (G10)."""
-    known = policies.by_category.get(category)
-    return max(policies.base_limit if known is None else known.limit, 1)
+    known = policies.by_category.get(category.key)
+    limit = policies.base_limit if known is None else known.limit
+    return max(limit if category.max_attempts is None else category.max_attempts, 1)
 
 
-def refusal(record: Record, policies: Policies, *, force: bool) -> Refusal | None:
+def refusal(record: Record, category: Category, policies: Policies, *, force: bool) -> Refusal | None:
     """Why a person's order to retry a failure is not followed; None if it is (G10).
 
-    `force` ignores the count and nothing else.
+    Args:
+        record: The failure.
+        category: Its category.
+        policies: What the settings allow.
+        force: Ignore the count, and nothing else.
     """
     if record.state is State.SCHEDULED:
         return None
@@ -230,7 +244,7 @@ def refusal(record: Record, policies: Policies, *, force: bool) -> Refusal | Non
         return Refusal.ENDING
     if not record.kept:
         return Refusal.CALL_NOT_KEPT
-    if not force and record.retries >= retries_allowed(record.category, policies):
+    if not force and record.retries >= retries_allowed(category, policies):
         return Refusal.LIMIT_REACHED
     return None
 

@@ -208,10 +208,11 @@ class Oversight(Regrow):
         record = self.ledger.find(which)
         if record is None:
             return Answer(success=False, refusal=Refusal.UNKNOWN)
-        refusal = decide.refusal(record, self.policies, force=force)
+        category = self.category(record.category)
+        refusal = decide.refusal(record, category, self.policies, force=force)
         if refusal is None and not self.store.again(record.id, now=self.clock(), by=by):
             refusal = Refusal.CHANGED
-        limit = decide.retries_allowed(record.category, self.policies)
+        limit = decide.retries_allowed(category, self.policies)
         return Answer(success=refusal is None, refusal=refusal, retries=record.retries, limit=limit)
 
     # -- emptying the ledger ----------------------------------------------------------------------------------------

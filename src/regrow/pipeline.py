@@ -8,7 +8,6 @@ next failure through `handle`.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,8 +17,10 @@ from regrow import decide, notify
 from regrow.capture.clean import text_of
 from regrow.errors import DeliveryError, DispatchError
 from regrow.model import (
+    CATEGORIES,
     Action,
     Audience,
+    Category,
     Decision,
     Due,
     Failure,
@@ -34,7 +35,7 @@ from regrow.model import (
     Tick,
     Verdict,
 )
-from regrow.ports import Channel, Classifier, Clock, Dispatcher, Projection, Store, Strategy, Words
+from regrow.ports import Channel, Classifier, Clock, Dispatcher, Projection, Store, Strategy, Teaching, Words
 
 log = logging.getLogger("regrow")
 
@@ -75,6 +76,7 @@ class Regrow:
         strategy: The user's own recovery strategy, asked first.
         user_of: Finds the end user of a failure that does not name one.
         projection: The application's own record of its tasks.
+        teaching: What operators have taught.
     """
 
     store: Store
@@ -90,6 +92,24 @@ class Regrow:
     strategy: Strategy | None = None
     user_of: Callable[[Failure], object] | None = None
     projection: Projection | None = None
+    teaching: Teaching | None = None
+
+    # -- why it failed ----------------------------------------------------------------------------------------------
+
+    def listen(self) -> None:
+        """Hear what operators have taught since we asked last, if it is time for that."""
+        if self.teaching is not None:
+            self.teaching.refresh(self.store.lessons)
+
+    def judge(self, failure: Failure) -> Verdict:
+        """Why it failed: as an operator says of its group, else as the classifier finds."""
+        verdict = self.classify(failure.causes)
+        return verdict if self.teaching is None else self.teaching.judge(failure, verdict)
+
+    def category(self, key: str) -> Category:
+        """A category by its key; one that nobody here knows is the administrator's."""
+        known = CATEGORIES if self.teaching is None else self.teaching.categories
+        return known.get(key) or Category(key, Audience.ADMINISTRATOR)
 
     # -- a run failed -----------------------------------------------------------------------------------------------
 
@@ -97,7 +117,8 @@ class Regrow:
         """Record failed runs with everything that follows from them, in one transaction."""
         now = self.clock()
         failures = [self._with_user(failure) for failure in failures]
-        verdicts = [self.classify(failure.causes) for failure in failures]
+        self.listen()
+        verdicts = [self.judge(failure) for failure in failures]
         plans = [self._plan(failure, verdict) for failure, verdict in zip(failures, verdicts, strict=True)]
         # A row that may be parked is about to become the only copy of its task; facts that are on a disk go from there.
         only_copy = any(failure.key for failure in failures) or (
@@ -128,7 +149,7 @@ class Regrow:
                 if self.telling
                 else ()
             )
-            events = (_event(failure, verdict, decision, attempt),) if self.channels.get(Audience.MACHINE) else ()
+            events = (notify.event(failure, verdict, decision, attempt),) if self.channels.get(Audience.MACHINE) else ()
             messages = self.routed((*told, *events))
         return Handled(
             failure, verdict, decision, messages, history, attempt, duplicate, trouble=trouble, decided_at=now
@@ -167,7 +188,7 @@ class Regrow:
 
     def would_park(self, failure: Failure) -> bool:
         """Would the task be kept open, as far as that can be said without asking the ledger?"""
-        verdict = self.classify(failure.causes)
+        verdict = self.judge(failure)
         decision = decide.decide(
             failure, verdict, History(), failure.attempt, now=self.clock(), policies=self.policies, luck=self.luck()
         )
@@ -361,40 +382,3 @@ def _said(error: Exception, clear: type[Exception]) -> str:
     """What a plug-in's error says; one of the `clear` kind needs no class name before its text."""
     text = text_of(error, 500)
     return text if isinstance(error, clear) else f"{type(error).__name__}: {text}"
-
-
-def _event(failure: Failure, verdict: Verdict, decision: Decision, attempt: int) -> Message:
-    """A failed run as monitoring systems get it: the body is a JSON object (G27)."""
-    outer = failure.causes[0]
-    event = {
-        "event": "failure",
-        "task_id": failure.task_id,
-        "task_name": failure.task_name,
-        "task_type": failure.task_type,
-        "category": verdict.category.key,
-        "confidence": verdict.confidence,
-        "rule": verdict.rule,
-        "action": decision.action,
-        "reason": decision.reason,
-        "retry_delay": decision.delay_seconds,
-        "attempt": attempt,
-        "fingerprint": failure.fingerprint,
-        "error_type": outer.type,
-        "error_message": outer.message,
-        "worker": failure.worker,
-        "queue": failure.queue,
-        "user_id": failure.user_id,
-        "failed_at": failure.failed_at.isoformat(),
-    }
-    return Message(
-        key=f"{failure.task_id}:{attempt}:event",
-        audience=Audience.MACHINE,
-        category=verdict.category.key,
-        priority="normal",
-        title="failure",
-        body=json.dumps(event, ensure_ascii=False),
-        task_id=failure.task_id,
-        task_name=failure.task_name,
-        user_id=failure.user_id,
-        group=failure.fingerprint,
-    )

@@ -17,22 +17,26 @@ from regrow.model import (
     Balance,
     Begun,
     Breakdown,
+    Category,
     Cause,
     Due,
     DueMessage,
     Ending,
     Failure,
     Figures,
+    Group,
     Handled,
     Header,
     History,
     Left,
     Leftover,
+    Lesson,
     Member,
     Message,
     Notice,
     Reason,
     Record,
+    Sample,
     Spooled,
     State,
     Verdict,
@@ -71,6 +75,20 @@ class Classifier(Protocol):
 
     def __call__(self, causes: Sequence[Cause], *, brief: bool = False) -> Verdict:
         """The verdict over an exception chain, outermost first; `brief` leaves out the runners-up."""
+
+
+class Teaching(Protocol):
+    """What operators have taught this process: their words for groups of failures, their rules and categories."""
+
+    @property
+    def categories(self) -> Mapping[str, Category]:
+        """Every category that is known here, by its key."""
+
+    def refresh(self, read: Callable[[int], Sequence[Lesson]]) -> None:
+        """Look for new lessons with `read` (`Store.lessons`), if it is time for that; never raises."""
+
+    def judge(self, failure: Failure, verdict: Verdict) -> Verdict:
+        """The verdict over a failure, after what operators say of its group."""
 
 
 class LedgerTransaction(Protocol):
@@ -171,6 +189,15 @@ class Store(Protocol):
 
     def confirm(self, failure: int, category: str, *, now: datetime, by: str = "") -> bool:
         """A person says which category is right, for the accuracy that `status` shows. False if there is no such."""
+
+    def lessons(self, after: int) -> list[Lesson]:
+        """What operators have taught since this line of the journal, in order."""
+
+    def teach(self, lessons: Sequence[Lesson], *, last: int, failure: int | None = None) -> bool:
+        """Write lessons into the journal, if its last line is still `last`; False, and nothing is written, if not.
+
+        The failure that a label was given by keeps its category as confirmed; it loses that with the label.
+        """
 
     def history(self, task_id: str) -> History:
         """What the ledger knows of a task."""
@@ -305,6 +332,17 @@ class Ledger(Protocol):
 
     def leftovers(self, *, limit: int) -> list[Leftover]:
         """The failures that are live or that Celery waits for, oldest first."""
+
+    def group(self, fingerprint: str, *, limit: int) -> Group:
+        """The failures of a fingerprint, with the ids of at most `limit` of each kind."""
+
+    def samples(
+        self, since: datetime, until: datetime, *, before: tuple[datetime, int] | None, limit: int
+    ) -> list[Sample]:
+        """The tasks that failed in this time, latest first; `before` is the last one of the page before."""
+
+    def decided(self, rules: Sequence[str], since: datetime) -> dict[str, int]:
+        """How many failed runs each of these rules has decided since then; those that decided none are left out."""
 
     def inbox(self, user_id: str, *, unread: bool = False, limit: int = 100) -> list[Notice]:
         """A user's messages, newest first; `unread`: only those not read."""

@@ -119,7 +119,7 @@ def test_observe_is_the_default() -> None:
     """Without a word from the administrator nothing is sent."""
     policies = config.load().policies()
     assert (policies.acting, policies.enabled) == (False, True)
-    assert policies.of(NETWORK.key).limit == 5
+    assert policies.of(NETWORK).limit == 5
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from string import Formatter
 import pytest
 
 from regrow.adapters.words import languages, load_words
+from regrow.classify.verdict import UNSURE
 from regrow.errors import SettingsError
 
 ROOT = Path(__file__).parents[2] / "src" / "regrow"
@@ -38,7 +39,7 @@ def text(quoted: str) -> str:
 
 
 def said() -> Iterator[str]:
-    """Every text that the code gives to `_()` and every caution of a rule."""
+    """Every text that the code gives to `_()` and every caution of a rule and of the model."""
     for source in SOURCES:
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("_", "session.words"):
@@ -47,6 +48,7 @@ def said() -> Iterator[str]:
                         yield words
     for rules in ROOT.glob("rules/*.toml"):
         yield from cautions(tomllib.loads(rules.read_text(encoding="utf-8")))
+    yield UNSURE
 
 
 def cautions(value: object) -> Iterator[str]:
@@ -98,14 +100,21 @@ def test_same_placeholders(catalogue: Path) -> None:
 
 
 def test_texts_are_given_whole() -> None:
-    """Nothing but a literal text, a rule's caution or a row of advice is translated: else this file could not see it."""
+    """Nothing but a literal text, a caution, a row of advice or a user's own category is translated: else nobody sees it."""
     odd = [
         ast.unparse(node)
         for source in SOURCES
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "_" and not isinstance(node.args[0], ast.Constant)
     ]
-    assert set(odd) <= {"_(verdict.caution)", "_(row.name)", "_(row.text)"}
+    assert set(odd) <= {
+        "_(verdict.caution)",
+        "_(row.name)",
+        "_(row.text)",
+        # The key of a user's own category: his file of rules names it.
+        "_(category)",
+        "_(verdict.category.key)",
+    }
 
 
 def test_english_is_itself() -> None:

@@ -3,78 +3,102 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from regrow.adapters.patterns import PatternRefused, compile_patterns, growth
+from regrow.adapters.own_patterns import (
+    CONFIDENCE,
+    KEY_LIMIT,
+    category_of,
+    check_rules,
+    fault,
+    refusal,
+    rule_patterns,
+    with_patterns,
+)
+from regrow.adapters.patterns import PatternRefused
 from regrow.classify import USER_RANK, Pattern, Rule, Rulebook, classify
 from regrow.errors import RuleError
-from regrow.model import CATEGORIES, Audience, Category, Cause, Verdict
+from regrow.model import CATEGORIES, Audience, Category, Cause, OwnRule, RuleFile, Verdict
 
 log = logging.getLogger("regrow")
-
-#: Precision that is assumed of a pattern that its owner wrote for his own errors. An estimate.
-CONFIDENCE = 0.99
-
-#: Longest key of a category, in characters: the ledger's column holds no more.
-KEY_LIMIT = 64
-
-#: Longest pattern, in characters; deepest nesting of groups; and by how much the counts of one pattern, and of all
-#: together, may make them longer (`growth`). To compile a pattern beyond these may take the engine minutes, within
-#: them it takes a second.
-PATTERN_LIMIT = 1_000
-DEPTH_LIMIT = 5
-GROWTH_LIMIT = 250
-TOTAL_GROWTH_LIMIT = 5_000
-
-#: Most patterns of one's own.
-PATTERNS_LIMIT = 2_000
 
 _Snapshot = tuple[tuple[Any, tuple[Any, ...]], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """The rules that a process knows beside the application's own patterns.
+
+    Args:
+        file: The file of rules.
+        rules: The live rules of the ledger.
+    """
+
+    file: RuleFile = field(default_factory=RuleFile)
+    rules: tuple[OwnRule, ...] = ()
+
+
+_UNTAUGHT = Taught()
+
+#: All that a user has written: what stands in the application's mapping, and the rules of file and ledger.
+_Seen = tuple[_Snapshot, Taught]
+
+
 class OwnRules:
-    """A classifier that knows a user's own patterns too (`ports.Classifier`).
+    """A classifier that knows a user's own patterns and rules too (`ports.Classifier`).
 
     Args:
         rulebook: The built-in rules.
         patterns: Category -> regular expressions. A category is a `Category`, its key, or a member of an Enum whose
             value is the key; one that Regrow does not know is told to the administrator, unless one of the keys that
             name it has an `audience`. The mapping may be changed at any time: the next verdict follows.
+        taught: Gives the rules of file and ledger as they are now; the next verdict follows too. What is wrong with
+            those is said, and never stops anybody.
 
     Raises:
-        RuleError: A pattern or a category cannot be used; the message names each one and says why.
+        RuleError: A pattern or a category of the mapping cannot be used; the message names each one and says why.
     """
 
-    def __init__(self, rulebook: Rulebook, patterns: Mapping[Any, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        rulebook: Rulebook,
+        patterns: Mapping[Any, Sequence[str]],
+        taught: Callable[[], Taught] = lambda: _UNTAUGHT,
+    ) -> None:
         self._built_in = rulebook
         self._patterns = patterns
+        self._taught = taught
         self._refused: dict[str, str] = {}
         self._said: set[str] = set()
+        # The file that was checked last, and the last one that was found good.
+        self._checked, self._good = RuleFile(), RuleFile()
         try:
-            seen = _snapshot(patterns)
+            own = _snapshot(patterns)
         except Exception as error:
             raise RuleError(
                 f"your own patterns cannot be read ({type(error).__name__}: {error}); give a dict of lists"
             ) from error
-        made, wrong = self._make(seen)
+        made, wrong = self._make((own, _UNTAUGHT))
         if wrong:
             raise RuleError("\n".join(wrong))
-        # What stood in the mapping, and the rules made of it. Replaced as one and without a lock: threads that see a
-        # change at the same moment both follow it, and a forked child never waits for a thread that it does not have.
-        self._state = seen, made
+        # What was seen, and the rules made of it. Replaced as one and without a lock: threads that see a change at the
+        # same moment both follow it, and a forked child never waits for a thread that it does not have.
+        self._state: tuple[_Seen, Rulebook] = (own, _UNTAUGHT), made
+        _ = self.rulebook
 
     def __call__(self, causes: Sequence[Cause], *, brief: bool = False) -> Verdict:
         """The verdict over an exception chain."""
-        return classify(causes, self._current(), brief=brief)
+        return classify(causes, self.rulebook, brief=brief)
 
-    def _current(self) -> Rulebook:
-        """The rules as the mapping is now. What is wrong in it is said once and left out: no worker may die of it."""
+    @property
+    def rulebook(self) -> Rulebook:
+        """The rules as all is now. What is wrong in it is said once and left out: no worker may die of it."""
         known, rulebook = self._state
         try:
-            seen = _snapshot(self._patterns)
+            seen = _snapshot(self._patterns), self._taught()
             if seen == known:
                 return rulebook
             try:
@@ -93,7 +117,7 @@ class OwnRules:
             self._said.add(text)
             log.error("%s", text)
 
-    def _make(self, seen: _Snapshot) -> tuple[Rulebook, list[str]]:
+    def _make(self, seen: _Seen) -> tuple[Rulebook, list[str]]:
         """The rules, and what is wrong with the patterns that were left out.
 
         Raises:
@@ -101,49 +125,73 @@ class OwnRules:
         """
         own, wrong = self._read(seen)
         try:
-            return self._with(own), wrong
+            return with_patterns(self._built_in, own), wrong
         except PatternRefused:
             for one in own:
-                try:
-                    compile_patterns([one.pattern])
-                except PatternRefused as error:
-                    self._refused[one.pattern] = error.why
+                if why := refusal(one.pattern):
+                    self._refused[one.pattern] = why
         own, wrong = self._read(seen)
-        return self._with(own), wrong
+        return with_patterns(self._built_in, own), wrong
 
-    def _read(self, seen: _Snapshot) -> tuple[list[Pattern], list[str]]:
+    def _read(self, seen: _Seen) -> tuple[list[Pattern], list[str]]:
         """The patterns that may be used, and what is wrong with the others."""
-        audiences = {key: category.audience for key, category in CATEGORIES.items()}
-        named: list[tuple[str, tuple[Any, ...]]] = []
-        wrong: list[str] = []
-        for key, patterns in seen:
-            try:
-                named.append((_name(key, audiences), patterns))
-            except RuleError as error:
-                wrong.append(str(error))
+        patterns, taught = seen
+        file = self._checked_file(taught.file)
+        named, wrong = _named(patterns)
+        categories = {**CATEGORIES, **{one.key: one for one, _ in named}, **file.categories}
         own: dict[tuple[str, str], Pattern] = {}
-        for name, patterns in named:
-            category = CATEGORIES.get(name) or Category(name, audiences.get(name, Audience.ADMINISTRATOR))
-            rule = Rule(f"own.{name}", category, USER_RANK, CONFIDENCE)
-            for pattern in patterns:
-                if why := _fault(pattern) or self._refused.get(pattern):
-                    wrong.append(f"a pattern for {name} is {_short(pattern)}: {why}")
+        for category, its_patterns in named:
+            rule = Rule(f"own.{category.key}", category, USER_RANK, CONFIDENCE)
+            for pattern in its_patterns:
+                if why := fault(pattern) or self._refused.get(pattern):
+                    wrong.append(f"a pattern for {category.key} is {_short(pattern)}: {why}")
                 else:
-                    own[name, pattern] = Pattern(pattern, rule)
-        return list(own.values()), wrong
+                    own[category.key, pattern] = Pattern(pattern, rule)
+        rules = rule_patterns(file.rules, categories)
+        for one in taught.rules:
+            for pattern in one.patterns:
+                if why := fault(pattern) or self._refused.get(pattern):
+                    wrong.append(f"a pattern of the rule {one.id} is {_short(pattern)}: {why}")
+                else:
+                    category = category_of(one.category, categories)
+                    rules.append(Pattern(pattern, Rule(one.id, category, USER_RANK, CONFIDENCE)))
+        return [*own.values(), *rules], wrong
 
-    def _with(self, own: Sequence[Pattern]) -> Rulebook:
-        patterns = [one.pattern for one in own]
-        if len(patterns) > PATTERNS_LIMIT:
-            raise RuleError(f"{len(patterns)} patterns of your own are more than the {PATTERNS_LIMIT} that are allowed")
-        places = sum(growth(pattern)[0] for pattern in patterns)
-        if places > TOTAL_GROWTH_LIMIT:
-            raise RuleError(
-                f"the counts of your own patterns, as in {{0,200}}, add {places} places to them; at most "
-                f"{TOTAL_GROWTH_LIMIT} are allowed; try `.*`"
-            )
-        matcher = compile_patterns(patterns) if patterns else None
-        return replace(self._built_in, own_patterns=tuple(own), own_matcher=matcher)
+    def _checked_file(self, file: RuleFile) -> RuleFile:
+        """The file, if its patterns and examples are good; else the last one that was."""
+        if file is not self._checked:
+            wrong = check_rules(self._built_in, file.rules, {**CATEGORIES, **file.categories})
+            if wrong:
+                lines = "; ".join(f"{file.path}: {line}" for line in wrong)
+                self._say(f"regrow goes on with the rules that it has: {lines}")
+            else:
+                self._good = file
+            self._checked = file
+        return self._good
+
+
+def categories_of(patterns: Mapping[Any, Sequence[str]]) -> dict[str, Category]:
+    """The categories that an application's own patterns name, by key; what cannot be read is left out."""
+    try:
+        return {category.key: category for category, _ in _named(_snapshot(patterns))[0]}
+    except Exception:  # anybody's mapping
+        return {}
+
+
+def _named(seen: _Snapshot) -> tuple[list[tuple[Category, tuple[Any, ...]]], list[str]]:
+    """Patterns with the category that each key stands for, and what is wrong with the other keys."""
+    audiences = {key: category.audience for key, category in CATEGORIES.items()}
+    named: list[tuple[str, tuple[Any, ...]]] = []
+    wrong: list[str] = []
+    for key, patterns in seen:
+        try:
+            named.append((_name(key, audiences), patterns))
+        except RuleError as error:
+            wrong.append(str(error))
+    return [
+        (CATEGORIES.get(name) or Category(name, audiences.get(name, Audience.ADMINISTRATOR)), patterns)
+        for name, patterns in named
+    ], wrong
 
 
 def _snapshot(patterns: Mapping[Any, Sequence[str]]) -> _Snapshot:
@@ -154,20 +202,6 @@ def _snapshot(patterns: Mapping[Any, Sequence[str]]) -> _Snapshot:
             for key, value in list(patterns.items())
         ]
     )
-
-
-def _fault(pattern: Any) -> str:
-    """What can be seen to be wrong with a pattern before an engine compiles it; '' if nothing can."""
-    if not isinstance(pattern, str):
-        return "it must be a regular expression as text"
-    if len(pattern) > PATTERN_LIMIT:
-        return f"it has {len(pattern)} characters; at most {PATTERN_LIMIT} are allowed"
-    places, depth = growth(pattern)
-    if places > GROWTH_LIMIT:
-        return f"its counts, as in {{0,200}}, add {places} places to it; at most {GROWTH_LIMIT} are allowed; try `.*`"
-    if depth > DEPTH_LIMIT:
-        return f"its groups are nested {depth} deep; at most {DEPTH_LIMIT} are allowed"
-    return ""
 
 
 def _name(key: object, audiences: dict[str, Audience]) -> str:

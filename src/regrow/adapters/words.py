@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from gettext import GNUTranslations
 from importlib.resources import files
 
@@ -31,6 +32,20 @@ def load_words(language: str) -> Words:
     def words(text: str, /) -> str:
         # gettext gives the catalogue's own header for the empty text.
         return text and catalogue.gettext(text)
+
+    return words
+
+
+def with_names(spoken: Words, names: Callable[[], Mapping[str, str]]) -> Words:
+    """The words of a language in which a user's own things have names too.
+
+    Args:
+        spoken: The language.
+        names: Gives the names as they are now, by key.
+    """
+
+    def words(text: str, /) -> str:
+        return names().get(text) or spoken(text)
 
     return words
 

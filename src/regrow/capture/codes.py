@@ -82,8 +82,10 @@ def _database(exc: BaseException, bases: tuple[str, ...]) -> Iterator[Code]:
 
 
 def _system(exc: BaseException, bases: tuple[str, ...]) -> Iterator[Code]:
-    number = read(exc, "errno")
-    if "OSError" in bases and _is_int(number):
+    number, windows = read(exc, "errno"), read(exc, "winerror")
+    if "OSError" in bases and _is_int(windows):
+        yield "winerror", str(windows)
+    elif "OSError" in bases and _is_int(number):
         if "socket.gaierror" in bases:
             yield "gai", str(number)
         elif number > 0 and not any(name in bases for name in _FOREIGN_ERRNO):  # type: ignore[operator]

@@ -15,6 +15,8 @@ _LAYERS = {"user": 0, "structured": 1, "code": 2, "class": 3, "pattern": 4, "sta
 #: Why a failure is not retried on the word of the model alone.
 UNSURE = "only the wording suggests that time may heal this"
 _BY_WORDS = "statistics.words"
+#: From this rank on, what a table says of a code or a class is not weighed against words.
+_TABLE = 40
 #: From this rank on, a fact that speaks against a retry is enough to ask a person.
 _DOUBT = 60
 _ROOT_CAUSE_LIMIT = 500
@@ -77,6 +79,8 @@ def _weighed(causes: Sequence[Cause], facts: list[Fact], model: Model) -> list[F
     chances = model.judge(found)
     chance = max(chances)
     key = model.categories[chances.index(chance)]
+    if facts and facts[0].layer in ("code", "class") and facts[0].rule.rank >= _TABLE:
+        return facts
     best = facts[0].rule.category if facts else UNKNOWN
     if key == best.key or chance < (model.overrule if facts else model.guess):
         return facts
@@ -106,7 +110,7 @@ def _verdict(causes: Sequence[Cause], facts: Sequence[Fact], wait: float | None,
         confidence=best.rule.confidence,
         rule=best.rule.id,
         layer=best.layer,
-        matched=max((fact.matched for fact in equals if fact.rule is best.rule), key=len),
+        matched=max((fact.matched for fact in equals if fact.rule.id == best.rule.id), key=len),
         root_cause=_shown(causes, max(fact.depth for fact in facts)),
         retry_after_seconds=wait,
         conflict=any(fact.rule.category.key != category.key for fact in equals),

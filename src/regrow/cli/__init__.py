@@ -9,6 +9,8 @@ screen.py         how text gets to a terminal: escapes, colours, times, tables
 show.py           what `status`, `failures` and `show` look like
 explain.py        what `explain` and `classify` say
 drain.py          `drain`
+relabel.py        `relabel`
+rules.py          `rules ...`; rules_text.py is what they look like
 jsonl.py          `classify --jsonl`
 inside_celery.py  the command that Celery's own command line loads
 """

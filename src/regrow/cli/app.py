@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from regrow.cli import doctor, orders, reports
+from regrow.cli import doctor, orders, reports, rules
 from regrow.cli.common import AsJson, complain, found
 from regrow.cli.drain import drain
+from regrow.cli.relabel import relabel
 from regrow.cli.session import Session
 from regrow.errors import RegrowError, SettingsError
 
@@ -72,12 +73,14 @@ for command in (
     orders.retry,
     orders.dismiss,
     orders.confirm,
+    relabel,
     reports.scan,
     reports.report,
     reports.analyze,
 ):
     cli.command()(command)
 cli.add_typer(orders.alerts, name="alerts")
+cli.add_typer(rules.rules, name="rules")
 cli.command()(orders.inbox)
 cli.command()(drain)
 database = typer.Typer(help="Set up the ledger.", no_args_is_help=True)
@@ -266,16 +269,17 @@ def show(
     json: AsJson = False,
 ) -> None:
     """The whole story of one failed task."""
-    from regrow.cli.text import record_json, to_json
+    from regrow.cli.text import label_json, record_json, to_json
 
     session: Session = context.obj
     record = found(session, failure)
+    label = session.label(record.fingerprint)
     if json:
-        typer.echo(to_json(record_json(record, history=True), indent=2))
+        typer.echo(to_json({**record_json(record, history=True), **label_json(label)}, indent=2))
     else:
         from regrow.cli.show import show_record
 
-        show_record(record, session.screen)
+        show_record(record, session.screen, label=label)
 
 
 @cli.command()
@@ -288,31 +292,34 @@ def explain(
     json: AsJson = False,
 ) -> None:
     """Why a task failed: which fact decided, and what else spoke up."""
-    from regrow.cli.text import to_json, verdict_json
+    from regrow.cli.text import label_json, to_json, verdict_json
 
     session: Session = context.obj
     texts = exception_type, message, traceback
     if bool(failure) == any(texts):
         raise SettingsError("give either the ID of a failure, or texts with --type, --message, --traceback")
-    decision = ""
+    decision, label = "", None
     if failure:
         from regrow.cli.explain import stored_verdict
         from regrow.cli.show import reason
 
         record = found(session, failure)
+        label = session.label(record.fingerprint)
         verdict, decision = stored_verdict(record.history[-1]), reason(record.reason, session.words)
     else:
-        verdict = _classified(exception_type, message, sys.stdin.read() if traceback == "-" else traceback)
+        text = sys.stdin.read() if traceback == "-" else traceback
+        verdict = _classified(session, exception_type, message, text)
     if json:
-        typer.echo(to_json(verdict_json(verdict), indent=2))
+        typer.echo(to_json({**verdict_json(verdict), **label_json(label)}, indent=2))
     else:
         from regrow.cli.explain import show_verdict
 
-        show_verdict(verdict, session.screen, decision=decision)
+        show_verdict(verdict, session.screen, decision=decision, label=label)
 
 
 @cli.command()
 def classify(
+    context: typer.Context,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="An error message.")] = "",
     jsonl: Annotated[
         str,
@@ -327,11 +334,11 @@ def classify(
     if bool(text) == bool(jsonl):
         raise SettingsError("give either an error message, or --jsonl FILE")
     if jsonl:
-        raise typer.Exit(0 if _classify_file(jsonl) else 1)
+        raise typer.Exit(0 if _classify_file(context.obj, jsonl) else 1)
     from regrow.cli.explain import verdict_line
     from regrow.cli.text import to_json, verdict_json
 
-    verdict = _classified("", text, "")
+    verdict = _classified(context.obj, "", text, "")
     typer.echo(to_json(verdict_json(verdict), indent=2) if json else verdict_line(verdict))
 
 
@@ -344,20 +351,18 @@ def _states(names: Sequence[str]) -> list[State]:
     return [State(name) for name in names]
 
 
-def _classified(exception_type: str, message: str, traceback: str) -> Verdict:
+def _classified(session: Session, exception_type: str, message: str, traceback: str) -> Verdict:
     from regrow.capture import causes_from_text
-    from regrow.wiring import load_classifier
 
-    return load_classifier()(causes_from_text(exception_type, message, traceback))
+    return session.classifier(causes_from_text(exception_type, message, traceback))
 
 
-def _classify_file(name: str) -> bool:
+def _classify_file(session: Session, name: str) -> bool:
     from regrow.cli.jsonl import classify_lines
-    from regrow.wiring import load_classifier
 
     try:
         file = sys.stdin.buffer if name == "-" else Path(name).open("rb")  # noqa: SIM115  # closed below
     except OSError as error:
         raise SettingsError(f"cannot read {name}: {error.strerror}") from None
     with file:
-        return classify_lines(file, partial(load_classifier(), brief=True), sys.stdout, sys.stderr)
+        return classify_lines(file, partial(session.classifier, brief=True), sys.stdout, sys.stderr)

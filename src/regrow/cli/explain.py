@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from regrow import notify
 from regrow.cli.text import one_line
-from regrow.model import CATEGORIES, AttemptRecord, Audience, Category, Evidence, Verdict
+from regrow.model import CATEGORIES, AttemptRecord, Audience, Category, Evidence, Label, Reason, Verdict
 from regrow.ports import Words
 
 if TYPE_CHECKING:
     from regrow.cli.screen import Screen
 
 
-def show_verdict(verdict: Verdict, screen: Screen, *, decision: str = "") -> None:
+def show_verdict(verdict: Verdict, screen: Screen, *, decision: str = "", label: Label | None = None) -> None:
     """Why a task failed, and how we know.
 
     Args:
         verdict: Why it failed.
         screen: Where to print.
         decision: Why the last decision was taken; '' for a text that is in no ledger.
+        label: What an operator has said of its group; None if nobody has.
     """
     _ = screen.words
     key = verdict.category.key
@@ -35,7 +36,8 @@ def show_verdict(verdict: Verdict, screen: Screen, *, decision: str = "") -> Non
             (_("Told to wait"), "" if wait is None else screen.span(wait)),
             (_("Conflict"), _conflict(_) if verdict.conflict else ""),
             (_("Decision"), decision),
-            (_("Advice"), notify.advice(key, _)),
+            (_("Relabelled"), "" if label is None else label_text(label, screen)),
+            (_("Advice"), notify.advice(key if label is None else label.category, _)),
         )
     )
     if verdict.runners_up:
@@ -65,8 +67,10 @@ def stored_verdict(attempt: AttemptRecord) -> Verdict:
     except ValueError:
         found = {}
     fields: dict[str, Any] = found if isinstance(found, dict) else {}
+    # What an application calls its own is known by what was decided about it.
+    heals = attempt.reason not in (Reason.NOT_HEALABLE, Reason.UNKNOWN_CAUSE, Reason.EXPECTED)
     return Verdict(
-        category=CATEGORIES.get(attempt.category, Category(attempt.category, Audience.ADMINISTRATOR)),
+        category=CATEGORIES.get(attempt.category, Category(attempt.category, Audience.ADMINISTRATOR, heals)),
         confidence=attempt.confidence,
         rule=attempt.rule,
         layer=str(fields.get("layer", "")),
@@ -84,14 +88,26 @@ def percent(confidence: float) -> str:
     return f"{100 * confidence:.0f} %"
 
 
+def label_text(label: Label, screen: Screen) -> str:
+    """What an operator has said of a group of failures."""
+    _ = screen.words
+    name = _("{name} ({key})").format(name=notify.name(label.category, _), key=label.category)
+    said = _("{category}, for all failures of this group from then on; said by {who}, {time}").format(
+        category=name, who=one_line(label.by), time=screen.moment(label.at)
+    )
+    return _("{said}: {because}").format(said=said, because=one_line(label.because)) if label.because else said
+
+
 def layer_name(layer: str, _: Words) -> str:
     """A kind of fact for people."""
     return {
+        "operator": _("an operator's word"),
         "user": _("a rule of your own"),
         "structured": _("structured text"),
         "code": _("an error code"),
         "class": _("the exception's class"),
         "pattern": _("words in the message"),
+        "statistics": _("the wording as a whole"),
         "none": _("nothing"),
     }.get(layer, layer)
 

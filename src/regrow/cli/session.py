@@ -5,17 +5,21 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from regrow.errors import SettingsError
+from regrow.errors import NotMigrated, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from typing import Any
 
     from celery import Celery
 
     from regrow.cli.screen import Screen
     from regrow.config import Settings
+    from regrow.model import Label
     from regrow.oversight import Oversight
-    from regrow.ports import Backlog, Ledger, Store, Words
+    from regrow.ports import Backlog, Classifier, Ledger, Store, Words
+    from regrow.school import School
 
 
 class Session:
@@ -60,10 +64,11 @@ class Session:
 
     @cached_property
     def words(self) -> Words:
-        """The reader's language."""
-        from regrow.wiring import words
+        """The reader's language, with the names that the file of rules gives to its categories."""
+        from regrow.wiring import open_rule_file, words
 
-        return words(self.settings.language)
+        # Whoever needs the file itself says what is wrong with it.
+        return words(self.settings.language, open_rule_file(self.settings, say=lambda _problem: None))
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -78,6 +83,36 @@ class Session:
         from regrow.wiring import open_store
 
         return open_store(self.settings)
+
+    @property
+    def patterns(self) -> Mapping[Any, Sequence[str]] | None:
+        """The patterns of the application's own, where one is named."""
+        installed = getattr(self.app, "regrow", None)
+        return None if installed is None else installed.plugins.patterns
+
+    @cached_property
+    def school(self) -> School:
+        """What takes in what an operator teaches."""
+        from regrow.wiring import open_school
+
+        return open_school(self.settings, self.store, self.ledger, self.patterns)
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """The classifier, as a worker has it at this moment."""
+        from regrow.wiring import open_classifier
+
+        return open_classifier(self.settings, self.store, self.patterns)
+
+    def label(self, fingerprint: str) -> Label | None:
+        """What an operator has said of a group of failures; None if nobody has."""
+        from regrow.model import Lessons
+        from regrow.teach import learn
+
+        try:
+            return learn(Lessons(), self.store.lessons(0)).labels.get(fingerprint)
+        except NotMigrated:  # a ledger of an older version, in which nobody could say anything
+            return None
 
     @cached_property
     def spool(self) -> Backlog:

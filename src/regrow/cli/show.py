@@ -9,10 +9,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from regrow import notify
-from regrow.cli.explain import percent, stored_verdict
+from regrow.cli.explain import label_text, percent, stored_verdict
 from regrow.cli.screen import STATE_STYLES, Screen, state_meaning
 from regrow.cli.text import one_line, plain
-from regrow.model import Action, AttemptRecord, Balance, Reason, Record, State
+from regrow.model import Action, AttemptRecord, Balance, Label, Reason, Record, State
 from regrow.ports import Words
 
 #: The order in which the ledger equation is written.
@@ -132,11 +132,11 @@ def _print_lines(records: Sequence[Record], screen: Screen) -> None:
         sys.stdout.write("\t".join(one_line(field) for field in fields) + "\n")
 
 
-def show_record(record: Record, screen: Screen) -> None:
-    """The whole story of one failed task."""
+def show_record(record: Record, screen: Screen, *, label: Label | None = None) -> None:
+    """The whole story of one failed task, and what an operator has said of its group."""
     _ = screen.words
     screen.heading(record.task_name)
-    screen.facts(_summary(record, screen))
+    screen.facts(_summary(record, label, screen))
     for attempt in record.history:
         screen.print()
         title = _("Run {number}, failed {time}").format(number=attempt.number, time=screen.moment(attempt.failed_at))
@@ -154,7 +154,7 @@ def show_record(record: Record, screen: Screen) -> None:
         screen.print(Text(plain(last.traceback.rstrip("\n")).expandtabs(4)), wrap=False)
 
 
-def _summary(record: Record, screen: Screen) -> list[tuple[str, str | Text]]:
+def _summary(record: Record, label: Label | None, screen: Screen) -> list[tuple[str, str | Text]]:
     _ = screen.words
     state = Text(record.state, STATE_STYLES[record.state]).append(
         _(": {meaning}").format(meaning=state_meaning(record.state, _)), "default"
@@ -170,8 +170,9 @@ def _summary(record: Record, screen: Screen) -> list[tuple[str, str | Text]]:
             _("Category"),
             _("{name} ({key})").format(name=notify.name(record.category, _), key=record.category),
         ),
+        (_("Relabelled"), "" if label is None else label_text(label, screen)),
         (_("Decision"), reason(record.reason, _)),
-        (_("Advice"), notify.advice(stored_verdict(record.history[-1]) if record.history else record.category, _)),
+        (_("Advice"), _advice(record, label, _)),
         (_("First failed"), screen.moment(record.first_failed_at)),
         (_("Last failed"), last),
         (_("Ended"), screen.moment(record.ended_at)),
@@ -181,6 +182,12 @@ def _summary(record: Record, screen: Screen) -> list[tuple[str, str | Text]]:
         (_("User"), record.user_id),
         (_("Fingerprint"), record.fingerprint),
     ]
+
+
+def _advice(record: Record, label: Label | None, _: Words) -> str:
+    if label is not None:
+        return notify.advice(label.category, _)
+    return notify.advice(stored_verdict(record.history[-1]) if record.history else record.category, _)
 
 
 def _attempt(attempt: AttemptRecord, screen: Screen) -> list[tuple[str, str | Text]]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from regrow.model import Member, Record, Verdict
+    from regrow.model import Label, Member, Record, Verdict
 
 #: Control characters (not tab and newline), marks that turn the direction of writing, line separators, and
 #: lone surrogates, which no encoding takes.
@@ -66,6 +66,11 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
     """A verdict for programs, in the form in which the ledger keeps it."""
     retry = verdict.category.retry and not verdict.caution
     return {**asdict(verdict), "category": verdict.category.key, "retry": retry}
+
+
+def label_json(label: Label | None) -> dict[str, Any]:
+    """What an operator has said of a failure's group; nothing if nobody has."""
+    return {} if label is None else {"label": asdict(label)}
 
 
 def _written_out(match: re.Match[str]) -> str:

@@ -22,15 +22,21 @@ class Category:
     Args:
         key: The name in the ledger, in reports and on the command line, e.g. `recoverable_network`.
         audience: Who can do something about it.
+        retries: True if it is worth a retry, False if not; None: as the audience says.
+        delays_seconds: The wait before each retry, the last one for all that follow; empty: the usual schedule.
+        max_attempts: How many retries at most; None: as many as the settings say.
     """
 
     key: str
     audience: Audience
+    retries: bool | None = None
+    delays_seconds: tuple[float, ...] = ()
+    max_attempts: int | None = None
 
     @property
     def retry(self) -> bool:
-        """True if time alone can heal it."""
-        return self.audience is Audience.TIME
+        """True if time alone may heal it."""
+        return self.audience is Audience.TIME if self.retries is None else self.retries
 
     def __str__(self) -> str:
         return self.key

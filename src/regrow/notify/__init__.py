@@ -4,6 +4,7 @@ An administrator gets the cause and the error; an end user gets advice, and neve
 """
 
 from regrow.notify.advice import advice, cause
+from regrow.notify.event import event
 from regrow.notify.message import compose, compose_silent
 from regrow.notify.phrase import duration, explain, name, refusal, retry_text
 from regrow.notify.story import story
@@ -14,6 +15,7 @@ __all__ = [
     "compose",
     "compose_silent",
     "duration",
+    "event",
     "explain",
     "name",
     "refusal",

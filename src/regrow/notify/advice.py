@@ -34,7 +34,7 @@ def advice(about: Verdict | str, _: Words) -> str:
 def cause(verdict: Verdict, _: Words) -> str:
     """Why it failed, in a few words for a title; a category of the application's own is called as it calls itself."""
     row = row_of(verdict)
-    return _(row.name) if verdict.category.key in CATEGORIES else verdict.category.key
+    return _(row.name) if verdict.category.key in CATEGORIES else _(verdict.category.key)
 
 
 def user_advice(verdict: Verdict, _: Words) -> tuple[str, str]:

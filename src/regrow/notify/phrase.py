@@ -45,7 +45,7 @@ def explain(reason: str, _: Words) -> str:
 
 
 def name(category: str, _: Words) -> str:
-    """A category's name for people."""
+    """A category's name for people; one of a user's own is called as he calls it."""
     return {
         "recoverable_network": _("network trouble"),
         "recoverable_system": _("out of resources on the worker"),
@@ -54,7 +54,7 @@ def name(category: str, _: Words) -> str:
         "unrecoverable_config": _("wrong set-up"),
         "unrecoverable_business": _("a business rule said no"),
         "unknown": _("unknown cause"),
-    }.get(category, category)
+    }.get(category) or _(category)
 
 
 def refusal(answer: Answer, _: Words) -> str:

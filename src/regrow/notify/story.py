@@ -115,6 +115,8 @@ def _note(note: Note, record: Record, _: Words) -> str:
             text = _("A retry was ordered by {who}.") if by else _("A retry was ordered by hand.")
         case Deed.DISMISSED:
             text = _("It was dismissed by {who}.") if by else _("It was dismissed by hand.")
+        case Deed.CONFIRMED if not detail:
+            text = _("What was said of its category was taken back by {who}.")
         case Deed.CONFIRMED:
             detail = phrase.name(detail, _)
             text = _("Its category was confirmed by {who}: {what}.") if by else _("Its category was confirmed: {what}.")

@@ -19,6 +19,7 @@ from regrow.testing.doubles import (
     a_verdict,
     by_type,
 )
+from regrow.testing.lessons import a_lesson
 from regrow.testing.store import LEASE, STORE_CHECKS, claim, exercise_store, parked_task, start
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "RecordingChannel",
     "RecordingDispatcher",
     "a_failure",
+    "a_lesson",
     "a_message",
     "a_regrow",
     "a_verdict",

@@ -27,6 +27,11 @@ from regrow.model import (
 from regrow.pipeline import DUE_STATES
 from regrow.ports import Store
 from regrow.testing.doubles import GUIDE, START, a_failure, a_message, a_regrow, a_verdict
+from regrow.testing.lessons import (
+    check_a_label_confirms_its_failure,
+    check_lessons_are_kept_in_order,
+    check_strange_lessons_are_kept,
+)
 
 LEASE = timedelta(seconds=60)
 
@@ -480,4 +485,7 @@ STORE_CHECKS: tuple[Callable[[Store], None], ...] = (
     check_a_clock_that_is_wrong_kills_nobody,
     check_a_task_that_begins_elsewhere_is_no_orphan,
     check_redeliveries_are_counted,
+    check_lessons_are_kept_in_order,
+    check_strange_lessons_are_kept,
+    check_a_label_confirms_its_failure,
 )

@@ -16,12 +16,22 @@ from regrow.config import Settings
 from regrow.errors import SettingsError
 from regrow.model import Audience, Lease, Left
 from regrow.oversight import ALERTS, Emptying, Oversight
-from regrow.wiring.parts import PATIENCE_SECONDS, LazyClassifier, clock, load_settings, open_spool, words
+from regrow.wiring.parts import (
+    PATIENCE_SECONDS,
+    LazyClassifier,
+    clock,
+    load_settings,
+    open_spool,
+    open_teaching,
+    words,
+)
 from regrow.wiring.plugins import Plugins
 
 if TYPE_CHECKING:
     from celery import Celery
 
+    from regrow.adapters.own_rules import Taught
+    from regrow.adapters.teaching import Teaching
     from regrow.ports import Channel, Classifier, Store
 
 log = logging.getLogger("regrow")
@@ -30,13 +40,16 @@ log = logging.getLogger("regrow")
 SETTLED_SECONDS = 0.5
 
 
-def connect(app: Celery, settings: Settings, *, classify: Classifier | None = None) -> Oversight:
+def connect(
+    app: Celery, settings: Settings, *, classify: Classifier | None = None, teaching: Teaching | None = None
+) -> Oversight:
     """The pipeline with everything it needs. Opens no connection yet.
 
     Args:
         app: The Celery application.
         settings: The settings.
         classify: The classifier; without one it is loaded when it is first asked, so that dispatchers never load it.
+        teaching: What operators have taught; without it that is looked for where the settings say.
     """
     from functools import partial
     from zoneinfo import ZoneInfo
@@ -50,13 +63,15 @@ def connect(app: Celery, settings: Settings, *, classify: Classifier | None = No
     lease, channel = (timedelta(seconds=one) for one in (settings.lease_seconds, settings.channel_timeout_seconds))
     database = Database(settings.database_url, patience_seconds=PATIENCE_SECONDS)
     store = SqlStore(database)
+    teaching = teaching or open_teaching(settings, plugins.patterns)
     return Oversight(
         store=store,
         ledger=SqlLedger(database),
-        classify=classify or LazyClassifier(plugins.patterns),
+        classify=classify or LazyClassifier(plugins.patterns, teaching.taught),
+        teaching=teaching,
         dispatcher=CeleryDispatcher(app),
         channels=_channels(settings, plugins, store),
-        words=words(settings.language),
+        words=words(settings.language, teaching.file),
         clock=clock,
         luck=random.random,
         lease=Lease(run=lease, claim=lease, messages=max(lease, 2 * channel)),
@@ -121,7 +136,9 @@ class Live:
     def __init__(self, app: Celery, patterns: Mapping[Any, Sequence[str]] | None = None, **overrides: object) -> None:
         self._app = app
         self._overrides = overrides
-        self.classifier = LazyClassifier(patterns)
+        self._patterns = patterns
+        self._teaching: Teaching | None = None
+        self.classifier = LazyClassifier(patterns, self._taught)
         self._regrow: Oversight | None = None
         self._settings: Settings | None = None
         self._applied: Settings | None = None
@@ -165,6 +182,20 @@ class Live:
     def _load(self) -> Settings:
         return load_settings(self._app, self._folder, **self._overrides)
 
+    @property
+    def teaching(self) -> Teaching:
+        """What operators have taught; the file of rules is looked for where the process was started.
+
+        Raises:
+            SettingsError: The settings are wrong.
+        """
+        if self._teaching is None:
+            self._teaching = open_teaching(self.settings, self._patterns, self._folder)
+        return self._teaching
+
+    def _taught(self) -> Taught:
+        return self.teaching.taught()
+
     def __call__(self) -> Oversight:
         """The pipeline.
 
@@ -175,7 +206,7 @@ class Live:
         if self._regrow is not None and settings is self._applied:
             return self._regrow
         if self._regrow is None:
-            self._regrow = connect(self._app, settings, classify=self.classifier)
+            self._regrow = connect(self._app, settings, classify=self.classifier, teaching=self.teaching)
         elif any(getattr(self._regrow, name) != value for name, value in _switches(settings).items()):
             self._regrow = replace(self._regrow, **_switches(settings))
             log.info("regrow: settings changed: %s", settings.in_force())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 from regrow import config
 from regrow.config import Settings
 from regrow.errors import SettingsError
-from regrow.model import Cause, Verdict
+from regrow.model import Cause, RuleFile, Verdict
 
 if TYPE_CHECKING:
     from celery import Celery
 
+    from regrow.adapters.own_rules import Taught
+    from regrow.adapters.rule_file import FollowedFile
     from regrow.adapters.spool import Spool
+    from regrow.adapters.teaching import Teaching
     from regrow.ports import Classifier, Ledger, Store, Words
 
+log = logging.getLogger("regrow")
 
 #: A worker and a dispatcher give a ledger's server so long to answer; whoever is at the keyboard waits as he likes.
 PATIENCE_SECONDS = 10.0
@@ -90,25 +95,56 @@ def upgrade(settings: Settings) -> tuple[str | None, str]:
         database.close()
 
 
-def load_classifier(patterns: Mapping[Any, Sequence[str]] | None = None) -> Classifier:
+def open_rule_file(
+    settings: Settings, folder: Path | None = None, *, say: Callable[[str], object] | None = None
+) -> FollowedFile:
+    """The file of rules, followed while it changes.
+
+    Args:
+        settings: The settings.
+        folder: Where a path that is not absolute begins; the current folder if not given.
+        say: Told what is wrong with the file, which then is left out; None: that is an error.
+
+    Raises:
+        RuleError: Something is wrong with it, and there is nobody to tell.
+    """
+    from regrow.adapters.rule_file import FollowedFile
+
+    path = (folder or Path.cwd()) / settings.rules_file
+    return FollowedFile(path, required="rules_file" in settings.model_fields_set, say=say)
+
+
+def open_teaching(
+    settings: Settings, patterns: Mapping[Any, Sequence[str]] | None = None, folder: Path | None = None
+) -> Teaching:
+    """What operators have taught: the file of rules now, and what the ledger's journal says once it is read."""
+    from regrow.adapters.teaching import Teaching
+
+    return Teaching(open_rule_file(settings, folder, say=log.error), patterns)
+
+
+def load_classifier(
+    patterns: Mapping[Any, Sequence[str]] | None = None, taught: Callable[[], Taught] | None = None
+) -> Classifier:
     """The classifier with the rules of this package.
 
     Args:
         patterns: Your own error patterns by category; they win.
+        taught: Gives the rules of file and ledger as they are now; they win too.
 
     Raises:
-        RuleError: One of them cannot be used.
+        RuleError: One of the patterns cannot be used.
     """
     from functools import partial
 
     from regrow.adapters.rules import load_rulebook
     from regrow.classify import classify
 
-    if patterns is None:
+    if patterns is None and taught is None:
         return partial(classify, rulebook=load_rulebook())
     from regrow.adapters.own_rules import OwnRules
 
-    return OwnRules(load_rulebook(), patterns)
+    return OwnRules(load_rulebook(), patterns or {}, *([taught] if taught else []))
 
 
 class LazyClassifier:
@@ -116,16 +152,20 @@ class LazyClassifier:
 
     Args:
         patterns: Your own error patterns by category.
+        taught: Gives the rules of file and ledger as they are now.
     """
 
-    def __init__(self, patterns: Mapping[Any, Sequence[str]] | None = None) -> None:
+    def __init__(
+        self, patterns: Mapping[Any, Sequence[str]] | None = None, taught: Callable[[], Taught] | None = None
+    ) -> None:
         self._patterns = patterns
+        self._taught = taught
         self._loaded: Classifier | None = None
 
     def load(self) -> Classifier:
         """The classifier itself."""
         if self._loaded is None:
-            self._loaded = load_classifier(self._patterns)
+            self._loaded = load_classifier(self._patterns, self._taught)
         return self._loaded
 
     def __call__(self, causes: Sequence[Cause], *, brief: bool = False) -> Verdict:
@@ -133,8 +173,14 @@ class LazyClassifier:
         return self.load()(causes, brief=brief)
 
 
-def words(language: str) -> Words:
-    """The language of what people read."""
-    from regrow.adapters.words import load_words
+def words(language: str, file: Callable[[], RuleFile] | None = None) -> Words:
+    """The language of what people read.
 
-    return load_words(language)
+    Args:
+        language: Its name.
+        file: Gives the file of rules, which names its own categories.
+    """
+    from regrow.adapters.words import load_words, with_names
+
+    spoken = load_words(language)
+    return spoken if file is None else with_names(spoken, lambda: file().names.get(language, {}))

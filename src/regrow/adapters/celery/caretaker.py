@@ -191,6 +191,7 @@ class Caretaker:
         """Give a sign of life if it is time for one."""
         if monotonic() >= self._beat_at:
             self._skew = regrow.store.beat(self._sign(self._skew, self._spool.size()))
+            regrow.listen()  # this process decides about killed children, and must not wait for the ledger then
             self._beat_at = monotonic() + regrow.lease.run.total_seconds() / 3
 
     def _take(self, regrow: Oversight, failures: Sequence[Failure]) -> None:

@@ -155,14 +155,18 @@ class Database:
                 connection.close()  # what is not committed is rolled back
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A transaction that only reads, and that no writer makes wait."""
+    def read(self, *, single: bool = False) -> Iterator[Connection]:
+        """A transaction that only reads, and that no writer makes wait.
+
+        Args:
+            single: True for a single statement, which needs no transaction: PostgreSQL is asked once, not three times.
+        """
         file = self.url.database or ""
         if self.sqlite and not file.startswith("file:") and not Path(file).exists():
             raise NotMigrated(f"there is no ledger at {self.url} yet; run: regrow db upgrade")
-        yield from self._transaction(write=False, durable=False)
+        yield from self._transaction(write=False, durable=False, single=single)
 
-    def _transaction(self, *, write: bool, durable: bool) -> Iterator[Connection]:
+    def _transaction(self, *, write: bool, durable: bool, single: bool = False) -> Iterator[Connection]:
         try:
             with (
                 self._asked(),
@@ -171,7 +175,8 @@ class Database:
             ):
                 connection = plain.execution_options(regrow_write=write, regrow_durable=durable)
                 if not write and not self.sqlite:  # all statements of a reader must see one and the same ledger
-                    connection = connection.execution_options(isolation_level="REPEATABLE READ")
+                    level = "AUTOCOMMIT" if single else "REPEATABLE READ"
+                    connection = connection.execution_options(isolation_level=level)
                 with connection.begin():
                     yield connection
         except SQLAlchemyError as error:

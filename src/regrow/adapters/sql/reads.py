@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Row, and_, func, or_, select
 
 from regrow.adapters.sql.draining import DrainReads
+from regrow.adapters.sql.lessons import LessonReads
 from regrow.adapters.sql.tables import (
     TASK_ID_LIMIT,
     alert,
@@ -42,7 +43,7 @@ _CHUNK = 500
 _Id = TypeVar("_Id", int, str)
 
 
-class SqlLedger(DrainReads):
+class SqlLedger(DrainReads, LessonReads):
     """The ledger to read from (`ports.Ledger`).
 
     Args:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, and_, case, delete, func, literal, not_,
 from regrow.adapters.sql import coding
 from regrow.adapters.sql.draining import DrainOrders
 from regrow.adapters.sql.keeping import Keeping
+from regrow.adapters.sql.lessons import LessonOrders
 from regrow.adapters.sql.presence import Presence
 from regrow.adapters.sql.tables import Instant, attempt, envelope, failure, outbox
 from regrow.adapters.sql.transaction import (
@@ -29,7 +30,7 @@ from regrow.model import Audience, Deed, Due, DueMessage, Header, History, Messa
 _BEGUN = failure.c.started_retries > coding.STARTED_BEFORE
 
 
-class SqlStore(Keeping, Presence, DrainOrders):
+class SqlStore(Keeping, Presence, DrainOrders, LessonOrders):
     """The ledger (`ports.Store`).
 
     Args:

@@ -363,3 +363,19 @@ begun = Table(
     Column("rescues_since", Instant),
 )
 Index("ix_regrow_begun_boot", begun.c.boot)
+
+#: The journal of what operators have taught (`model.Lesson`): nothing in it is ever changed.
+lesson = Table(
+    "regrow_lesson",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("by", Phrase(255), nullable=False),
+    Column("kind", Word(16), nullable=False),
+    # A group's fingerprint, or a rule's id.
+    Column("subject", Name(255), nullable=False),
+    Column("category", Word(64), nullable=False),
+    # A JSON object of what else there is.
+    Column("body", LongPhrase, nullable=False),
+    sqlite_autoincrement=True,
+)
