@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench lock messages clean
+.PHONY: help setup demo up test check bench evaluate train lock messages clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -41,6 +41,12 @@ check: setup ## Format, lint, types, import contracts
 
 bench: setup ## Measure (ratios within one run); see benchmarks/README.md
 	@$(BIN)/python -m benchmarks
+
+evaluate: setup ## How often classification is right on real failures (docs/accuracy.md)
+	@$(BIN)/python -m tools.evaluate
+
+train: setup ## Make the statistics again from tests/labels
+	@$(BIN)/python -m tools.train_statistics
 
 lock: setup ## Renew requirements.lock for Python 3.11-3.14 (needs uv on the PATH)
 	@uv pip compile pyproject.toml --group build --group app --group test --group bench --group check --universal \

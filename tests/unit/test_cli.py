@@ -300,3 +300,15 @@ def test_names_are_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_state_has_a_meaning() -> None:
     """Whatever state a failure is in, people are told what it means, each in other words."""
     assert len({state_meaning(state, words("zh")) for state in State}) == len(State)
+
+
+def test_many_processes_give_the_same_answers(capfd: pytest.CaptureFixture[str]) -> None:
+    """In the same order, with the same complaints."""
+    lines = [
+        b'{"id": %d, "message": "%s"}' % (number, b"refused" if number % 3 else b"odd") if number % 997 else b"[bad"
+        for number in range(3 * jsonl.PART)
+    ]
+    one, many, wrong, wrongs = io.StringIO(), io.StringIO(), io.StringIO(), io.StringIO()
+    assert jsonl.classify_lines(lines, refused, one, wrong) is False
+    assert jsonl.classify_together(lines, refused, many, wrongs, 2) is False
+    assert (many.getvalue(), wrongs.getvalue()) == (one.getvalue(), wrong.getvalue())

@@ -11,6 +11,7 @@ import pytest
 
 from regrow.adapters.rules import alternatives, build_rulebook, check_examples, load_rulebook, packaged, read_entries
 from regrow.classify import Rulebook, classify
+from regrow.classify.verdict import facts_of
 from regrow.errors import RuleError
 from regrow.model import Cause
 
@@ -192,3 +193,12 @@ def test_work_that_may_be_done_is_not_repeated(rulebook: Rulebook, name: str) ->
 def test_a_vague_bare_name_is_no_class_of_a_library(rulebook: Rulebook, name: str) -> None:
     """An application's own class of that name, known from text alone, is not taken for a library's."""
     assert name not in rulebook.classes
+
+
+def test_a_code_that_is_read_is_also_known(rulebook: Rulebook) -> None:
+    """What a pattern reads out of a text has a meaning in the tables: `ORA-00060`, `StatusCode.UNAVAILABLE`."""
+    for entry in read_entries(packaged()):
+        if entry.section == "text_codes":
+            for example in entry.values.get("examples", ()):
+                found, _ = facts_of([Cause("", example)], rulebook)
+                assert any(fact.layer == "code" for fact in found), (entry.id, example)

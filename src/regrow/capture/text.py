@@ -14,6 +14,9 @@ JSON_DETAILS: Code = ("details", "json")
 
 _CHAIN_LIMIT = 16
 _TRACEBACK_LIMIT = 64_000
+# Of a traceback that ends in no exception, so much at its end is read as text.
+_LOOSE_LINES = 4
+_LOOSE_LIMIT = 800
 
 # Source: CPython Lib/traceback.py, `_cause_message` and `_context_message`.
 _CHAINED = re.compile(
@@ -51,7 +54,16 @@ def causes_from_text(exception_type: str, message: str, traceback: str) -> tuple
     *inner, last = printed or [None]
     outer = _outermost(exception_type, message, last)
     chain = [outer, *_inside(outer), *(cause for cause in reversed(inner) if cause)]
+    if last is None or not last.type:
+        chain += _loose(traceback, outer.message)
     return tuple(chain[:_CHAIN_LIMIT])
+
+
+def _loose(traceback: str, message: str) -> list[Cause]:
+    """What ends a traceback that ends in no exception: log lines, as a rule."""
+    lines = [line.strip() for line in traceback.strip().split("\n")[-_LOOSE_LINES:]]
+    text = clean("\n".join(line for line in lines if line and not line.startswith(("File ", "at ", "^"))), _LOOSE_LIMIT)
+    return [Cause("", text)] if text and text not in message else []
 
 
 def details(message: str) -> Cause | None:

@@ -20,8 +20,8 @@ _WORDS = re.compile(r"(?:(?<!\w)-)?\w(?:[\w.\-]*\w)?")
 _IDENTIFIER = re.compile(r"\b[A-Za-z]+(?:_[A-Za-z]+)+\b|\b[A-Za-z]?[a-z]+(?:[A-Z][a-z]+)+\b")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _IDENTIFIERS_LIMIT = 20
-#: From this rank on a fact means one thing, so nothing else is asked: not identifiers, and not the model.
-PLAIN = 80
+#: From this rank on a sentence means one thing, so identifiers are not asked too.
+_PLAIN = 80
 # Builtins whose message means nothing without them: `KeyError: 'DATABASE_URL'`, `PermissionError: Managers only`.
 _NAMES_WITH_TEXT = frozenset({"KeyError", "PermissionError"})
 _WAIT = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|h|小时|m|分|s|秒)?", re.IGNORECASE)
@@ -104,7 +104,7 @@ class Reading:
         """Read the text: patterns become facts; return the codes that stand in it."""
         text = _text(cause, self._rulebook)
         codes = self._scan(depth, text)
-        if not any(fact.rule.rank >= PLAIN for fact in self.facts):
+        if not any(fact.rule.rank >= _PLAIN for fact in self.facts):
             codes += self._scan(depth, _spelled_out(text))
         return codes
 
@@ -159,7 +159,12 @@ def _text(cause: Cause, rulebook: Rulebook) -> str:
     if ("details", "json") in cause.codes:
         return ""
     name = "" if _is_known(cause, rulebook) else last_part(cause.type)
-    return f"{name}: {simplified(cause.message.partition(_STATEMENT)[0])}"
+    return f"{name}: {simplified(without_statement(cause.message))}"
+
+
+def without_statement(message: str) -> str:
+    """A message without the SQL statement that SQLAlchemy appends."""
+    return message.partition(_STATEMENT)[0]
 
 
 def last_part(name: str) -> str:

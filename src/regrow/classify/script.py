@@ -79,12 +79,16 @@ _WORDS = (
 )
 
 
+# The one of them that nobody on the mainland writes, though all its characters are the same there.
+_ELSEWHERE = "伺服器"
+
+
 def simplified(text: str) -> str:
     """`text` in simplified characters and mainland words; of the same length."""
     if text.isascii():
         return text
     translated = text.translate(_CHARACTERS)
-    if translated == text:  # the mainland's own words mean what they say
+    if translated == text and _ELSEWHERE not in text:  # the mainland's own words mean what they say
         return text
     text = translated
     for theirs, ours in _WORDS:

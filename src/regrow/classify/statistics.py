@@ -19,7 +19,7 @@ _FACTS_LIMIT = 12
 #: Features that are no words of the text.
 _INNER = ("rule ", "fact ", "best ", "bias", "nothing", "class ", "type ")
 #: Longest stem of a word, in letters: `connection` and `connections` are one.
-_STEM = 8
+_STEM = 6
 # `HTTPSConnection` -> `HTTPS`, `Connection`.
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[\u4e00-\u9fff]+")
 
@@ -40,8 +40,8 @@ class Model:
     categories: tuple[str, ...]
     weights: Mapping[str, Sequence[float]]
     temperature: float = 1.0
-    guess: float = 0.5
-    overrule: float = 0.7
+    guess: float = 0.4
+    overrule: float = 0.85
     retry: float = 0.95
 
     def judge(self, features: Sequence[str]) -> list[float]:

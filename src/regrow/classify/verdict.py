@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from regrow.classify.facts import PLAIN, Fact, Reading, last_part
+from regrow.classify.facts import Fact, Reading, last_part, without_statement
 from regrow.classify.rulebook import Rule, Rulebook
 from regrow.classify.script import simplified
 from regrow.classify.statistics import Model, features
@@ -15,6 +15,8 @@ _LAYERS = {"user": 0, "structured": 1, "code": 2, "class": 3, "pattern": 4, "sta
 #: Why a failure is not retried on the word of the model alone.
 UNSURE = "only the wording suggests that time may heal this"
 _BY_WORDS = "statistics.words"
+#: From this rank on, a fact is not weighed against words: measured by `make evaluate`.
+_SURE = 88
 #: From this rank on, what a table says of a code or a class is not weighed against words.
 _TABLE = 40
 #: From this rank on, a fact that speaks against a retry is enough to ask a person.
@@ -32,7 +34,7 @@ def classify(causes: Sequence[Cause], rulebook: Rulebook, *, brief: bool = False
         brief: Leave out the runners-up, whose matched texts cost as much again.
     """
     facts, wait = facts_of(causes, rulebook)
-    if rulebook.model is not None and causes and not (facts and facts[0].rule.rank >= PLAIN):
+    if rulebook.model is not None and causes and not (facts and facts[0].rule.rank >= _SURE):
         facts = _weighed(causes, facts, rulebook.model)
     carried = [cause.retry_after_seconds for cause in causes if cause.retry_after_seconds is not None]
     return _verdict(causes, facts, max(carried) if carried else wait, brief=brief)
@@ -69,7 +71,7 @@ def _at_store(fact: Fact) -> Fact:
 
 def weighed(causes: Sequence[Cause], facts: Sequence[Fact]) -> list[str]:
     """What a model looks at: the class of the outermost exception, all messages, and the facts, best first."""
-    text = simplified("\n".join(cause.message for cause in causes))
+    text = simplified("\n".join(without_statement(cause.message) for cause in causes))
     return features(last_part(causes[0].type), text, [(f.rule.rank, f.rule.category.key, f.rule.id) for f in facts])
 
 
@@ -90,7 +92,7 @@ def _weighed(causes: Sequence[Cause], facts: list[Fact], model: Model) -> list[F
     sure = not doubted and (best.retry or (chance >= model.retry and not facts))
     caution = UNSURE if category.retry and not sure else ""
     said = ", ".join(model.because(found, key))
-    return [Fact(Rule(_BY_WORDS, category, PLAIN, round(chance, 2), caution), "statistics", 0, said), *facts]
+    return [Fact(Rule(_BY_WORDS, category, _SURE, round(chance, 2), caution), "statistics", 0, said), *facts]
 
 
 def _precedence(fact: Fact) -> tuple[int, int, bool, int, str]:
@@ -110,7 +112,7 @@ def _verdict(causes: Sequence[Cause], facts: Sequence[Fact], wait: float | None,
         confidence=best.rule.confidence,
         rule=best.rule.id,
         layer=best.layer,
-        matched=max((fact.matched for fact in equals if fact.rule.id == best.rule.id), key=len),
+        matched=best.matched if brief else max((one.matched for one in equals if one.rule.id == best.rule.id), key=len),
         root_cause=_shown(causes, max(fact.depth for fact in facts)),
         retry_after_seconds=wait,
         conflict=any(fact.rule.category.key != category.key for fact in equals),

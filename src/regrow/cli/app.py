@@ -357,12 +357,20 @@ def _classified(session: Session, exception_type: str, message: str, traceback: 
     return session.classifier(causes_from_text(exception_type, message, traceback))
 
 
+#: From this size on, in bytes, the lines of a file are shared out among processes.
+_LARGE = 2_000_000
+
+
 def _classify_file(session: Session, name: str) -> bool:
-    from regrow.cli.jsonl import classify_lines
+    from regrow.cli.jsonl import classify_lines, classify_together
 
     try:
         file = sys.stdin.buffer if name == "-" else Path(name).open("rb")  # noqa: SIM115  # closed below
     except OSError as error:
         raise SettingsError(f"cannot read {name}: {error.strerror}") from None
+    classify = partial(session.classifier, brief=True)
     with file:
-        return classify_lines(file, partial(session.classifier, brief=True), sys.stdout, sys.stderr)
+        processes = os.cpu_count() or 1
+        if name != "-" and processes > 1 and hasattr(os, "fork") and os.fstat(file.fileno()).st_size > _LARGE:
+            return classify_together(file, classify, sys.stdout, sys.stderr, processes)
+        return classify_lines(file, classify, sys.stdout, sys.stderr)
