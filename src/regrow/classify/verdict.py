@@ -17,6 +17,8 @@ UNSURE = "only the wording suggests that time may heal this"
 _BY_WORDS = "statistics.words"
 #: From this rank on, a fact is not weighed against words: measured by `make evaluate`.
 _SURE = 88
+#: From this rank on, facts that agree are not weighed.
+_AGREED = 70
 #: From this rank on, what a table says of a code or a class is not weighed against words.
 _TABLE = 40
 #: From this rank on, a fact that speaks against a retry is enough to ask a person.
@@ -34,7 +36,7 @@ def classify(causes: Sequence[Cause], rulebook: Rulebook, *, brief: bool = False
         brief: Leave out the runners-up, whose matched texts cost as much again.
     """
     facts, wait = facts_of(causes, rulebook)
-    if rulebook.model is not None and causes and not (facts and facts[0].rule.rank >= _SURE):
+    if rulebook.model is not None and causes and not _is_plain(facts):
         facts = _weighed(causes, facts, rulebook.model)
     carried = [cause.retry_after_seconds for cause in causes if cause.retry_after_seconds is not None]
     return _verdict(causes, facts, max(carried) if carried else wait, brief=brief)
@@ -75,14 +77,22 @@ def weighed(causes: Sequence[Cause], facts: Sequence[Fact]) -> list[str]:
     return features(last_part(causes[0].type), text, [(f.rule.rank, f.rule.category.key, f.rule.id) for f in facts])
 
 
+def _is_plain(facts: Sequence[Fact]) -> bool:
+    """True if the facts need not be weighed: the best is sure, comes from a table, or nothing disagrees with it."""
+    if not facts:
+        return False
+    best = facts[0].rule
+    if best.rank >= _SURE or (facts[0].layer in ("code", "class") and best.rank >= _TABLE):
+        return True
+    return best.rank >= _AGREED and all(fact.rule.category.key == best.category.key for fact in facts)
+
+
 def _weighed(causes: Sequence[Cause], facts: list[Fact], model: Model) -> list[Fact]:
     """The facts with the model's own before them, unless it is unsure or says the same as the best of them."""
     found = weighed(causes, facts)
     chances = model.judge(found)
     chance = max(chances)
     key = model.categories[chances.index(chance)]
-    if facts and facts[0].layer in ("code", "class") and facts[0].rule.rank >= _TABLE:
-        return facts
     best = facts[0].rule.category if facts else UNKNOWN
     if key == best.key or chance < (model.overrule if facts else model.guess):
         return facts
