@@ -33,7 +33,8 @@ _VARYING = re.compile(
 )
 # Beyond this a message varies by what was in it, not by what went wrong; and the expression stays cheap.
 _SHAPE_LIMIT = 1_000
-_FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line \d+, in (?P<function>\S+)', re.MULTILINE)
+# Not `\s`: from each of many empty lines it would run over all the others.
+_FRAME = re.compile(r'^[^\S\n]*File "(?P<file>[^"]+)", line \d+, in (?P<function>\S+)', re.MULTILINE)
 _FOREIGN = re.compile(r"(?:site|dist)-packages|[\\/]lib[\\/]python\d|<frozen|[\\/]Lib[\\/]")
 
 

@@ -108,6 +108,10 @@ _CHINESE = re.compile(r"[\s\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]{1,200}")
 _OPAQUE_LENGTH = 6
 _LONG = 32
 _SHORTEST = 3
+_ASSIGNS = ("=", ":=", "=>")
+_BRACKETS = ("{", "[", "(")
+# Behind a bracket: the list or object begins.
+_OPENS = (*_BRACKETS, '"', "'", "\\")
 _PARTS = re.compile(r"[_.\-]")
 _PLAIN_NAME = str.maketrans("", "", "_-. ")
 
@@ -188,7 +192,9 @@ def _secret(text: str, match: re.Match[str], names: tuple[str, ...]) -> tuple[in
     elif plain.endswith("cookie") and (cookies := _cookies(text, start)) > start:
         end, whole = cookies, True
     else:
-        end = start + len(text[start : _reach(_VALUE, text, start)].rstrip(".,:;\\"))
+        # Code is not read here: the names in it are found later, and each time it may be as long as the text.
+        reach = start if sure and _is_code(text, start, given.get("sep")) else _reach(_VALUE, text, start)
+        end = start + len(text[start:reach].rstrip(".,:;\\"))
     value = text[start:end]
     if nothing(value) or _CHINESE.fullmatch(value):
         secret = False
@@ -206,15 +212,21 @@ def _secret(text: str, match: re.Match[str], names: tuple[str, ...]) -> tuple[in
 def _bare(text: str, end: int, value: str, sep: str | None, names: tuple[str, ...]) -> bool:
     """True if an unquoted value beside a secret name is a secret, not code and not the rest of a sentence."""
     code = _DOTTED.fullmatch(value)
-    if sep == "==" or (code and is_named(code[1], names)) or (value[0] in "{[(" and value[1:2] in ("", *"\"'\\{[(")):
+    if (code and is_named(code[1], names)) or value in _BRACKETS:
         return False
-    if sep in ("=", ":=", "=>"):
+    if sep in _ASSIGNS:
         return True
-    if value.lower() in _DIAGNOSES or value[0] in "{[(" or len(value) < _SHORTEST:
+    if value.lower() in _DIAGNOSES or len(value) < _SHORTEST:
         return False
     # The words after an option of a command are its other arguments.
     prose = sep is not None and _PROSE.match(text, end)
     return opaque(value) or not prose
+
+
+def _is_code(text: str, start: int, sep: str | None) -> bool:
+    """True if an unquoted value is compared, or opens a list or an object."""
+    opens = text[start : start + 1] in _BRACKETS
+    return sep == "==" or (opens and (sep not in _ASSIGNS or text[start + 1 : start + 2] in _OPENS))
 
 
 def _part(name: str) -> str:

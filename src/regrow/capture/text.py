@@ -23,14 +23,16 @@ _CHAINED = re.compile(
     r"\n?The above exception was the direct cause of the following exception:\n"
     r"|\n?During handling of the above exception, another exception occurred:\n"
 )
-_EXCEPTION_LINE = re.compile(r"(?P<type>[A-Za-z_]\w*(?:\.[A-Za-z_<]\w*>?)*)(?::\s?(?P<message>.*))?", re.DOTALL)
+_TYPE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_<]\w*>?)*")
+_EXCEPTION_LINE = re.compile(rf"(?P<type>{_TYPE.pattern})(?::\s?(?P<message>.*))?", re.DOTALL)
 _LOOKS_LIKE_TYPE = re.compile(
     r"(?:Error|Exception|Warning|Interrupt|Exit|Timeout|Failure|Failed|Fault|Exceeded|NotFound|DoesNotExist"
     r"|Refused|Denied|Lost|Group|Registered|Violation|Unavailable|Expired|Retry|Reject|Ignore|Invalid)$"
 )
 # Source: java.lang.Throwable.printStackTrace.
 _JAVA_CAUSE = re.compile(r"^Caused by: (?P<type>[\w.$]+)(?:: (?P<message>.*))?$", re.MULTILINE)
-_FILE_LINE = re.compile(r'^\s*File "([^"]+)"', re.MULTILINE)
+# Not `\s`: from each of many empty lines it would run over all the others.
+_FILE_LINE = re.compile(r'^[^\S\n]*File "([^"]+)"', re.MULTILINE)
 
 
 def causes_from_text(exception_type: str, message: str, traceback: str) -> tuple[Cause, ...]:
@@ -130,10 +132,17 @@ def _last_exception(part: str) -> Cause | None:
     files = [package for path in _FILE_LINE.findall(part) if (package := package_of_file(path))]
     codes = (("package", files[-1]),) if files else ()
     lines = [line.removeprefix("  | ") for line in part.strip("\n").split("\n")]
+    last = max((at for at, line in enumerate(lines) if line.strip()), default=0)
     for start in _starts(lines):
-        match = _EXCEPTION_LINE.fullmatch("\n".join(lines[start:]).strip())
-        if match and (_LOOKS_LIKE_TYPE.search(match["type"]) or "." in match["type"]):
-            return Cause(clean(match["type"], NAME_LIMIT), clean((match["message"] or "").strip()), (), codes)
+        # The line alone tells; to read all that follows for each of them would take quadratic time.
+        line = lines[start].lstrip()
+        match = _TYPE.match(line)
+        if match is None or not (_LOOKS_LIKE_TYPE.search(match[0]) or "." in match[0]):
+            continue
+        rest = line[match.end() :]
+        if rest.startswith(":") or (start == last and not rest.strip()):
+            message = "\n".join((rest[1:], *lines[start + 1 :]))
+            return Cause(clean(match[0], NAME_LIMIT), clean(message.strip()), (), codes)
     return Cause("", "", (), codes) if codes else None
 
 

@@ -11,7 +11,8 @@ from regrow.model import Cause
 from regrow.ports import Matcher
 
 # `[NETWORK] Connection timeout: ...`, `【网络错误】...`. Source: guide, best practice 1.
-_BRACKETED = re.compile(r"\s*[\[【［]\s*([^\]】］\n]{1,40}?)\s*[\]】］]")
+# Possessive: a bracket and a page of spaces would take quadratic time.
+_BRACKETED = re.compile(r"\s*+[\[【［]\s*+([^\]】］\n]{1,40}?)\s*+[\]】］]")
 _BRACKETS = "[【［"
 # What SQLAlchemy appends to a message: the statement and its values say nothing about why it failed.
 _STATEMENT = "[SQL: "
