@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from _pytest.outcomes import OutcomeException
 
+from tests.provoked.servers import NotProvoked
 from tests.provoked.table import Outcome, all_cases, close_shared, run
 
 
@@ -29,8 +30,8 @@ def main(arguments: Sequence[str]) -> int:
                 outcomes.append(run(case))
             except OutcomeException as outcome:
                 skipped[str(outcome)] += 1
-            except AssertionError as error:
-                broken.append(str(error))
+            except NotProvoked as failure:
+                broken.append(f"{case.field}:{case.id}: {failure}")
             else:
                 if "--facts" in arguments:
                     print(f"{'right' if outcomes[-1].right else 'WRONG'} {outcomes[-1]}")

@@ -23,6 +23,10 @@ PATIENCE_SECONDS = 30.0
 Handle = Callable[[socket.socket], None]
 
 
+class NotProvoked(BaseException):
+    """What should fail could not even be set up: no verdict over that, so this is no Exception."""
+
+
 def closed_port() -> int:
     """A port where nothing listens."""
     with socket.socket() as sock:
@@ -269,7 +273,8 @@ def wait(look: Callable[[], bool], what: str, patience: float = 60.0) -> None:
     """Until it is true."""
     end = time.monotonic() + patience
     while not look():
-        assert time.monotonic() < end, f"waited {patience:.0f} s in vain for {what}"
+        if time.monotonic() > end:
+            raise NotProvoked(f"waited {patience:.0f} s in vain for {what}")
         time.sleep(0.03)
 
 
@@ -311,3 +316,14 @@ def running(arguments: Sequence[str], *, log: Path, user: str | None = None) -> 
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(PATIENCE_SECONDS)
+
+
+def finish(arguments: Sequence[str], *, log: Path, user: str | None = None) -> None:
+    """Run a program to its end.
+
+    Raises:
+        NotProvoked: It failed.
+    """
+    with running(arguments, log=log, user=user) as process:
+        if process.wait(120) != 0:
+            raise NotProvoked(log.read_text())

@@ -19,6 +19,7 @@ from regrow.adapters.rules import load_rulebook
 from regrow.capture import causes_from_exception
 from regrow.classify import Rulebook, classify
 from regrow.model import Category, Cause, Verdict
+from tests.provoked.servers import NotProvoked
 
 Provoke = Callable[[], object]
 Given = TypeVar("Given")
@@ -122,14 +123,14 @@ def run(case: Case) -> Outcome:
     """Make the failure happen and classify the live exception.
 
     Raises:
-        AssertionError: Nothing was raised.
+        NotProvoked: Nothing was raised.
     """
     try:
         case.provoke()
     except Exception as error:
         causes = causes_from_exception(error)
     else:
-        raise AssertionError(f"{case.field}:{case.id}: nothing was raised")
+        raise NotProvoked(f"{case.field}:{case.id}: nothing was raised")
     return Outcome(case, causes, classify(causes, rulebook()))
 
 
@@ -158,8 +159,14 @@ def shared(make: Callable[[], AbstractContextManager[Given]]) -> Callable[[], Gi
     @wraps(make)
     def give() -> Given:
         if make not in _made:
-            _made[make] = _open.enter_context(make())
-        return _made[make]  # type: ignore[return-value]
+            try:
+                _made[make] = _open.enter_context(make())
+            except NotProvoked as failure:
+                _made[make] = failure
+        made = _made[make]
+        if isinstance(made, NotProvoked):
+            raise made
+        return made  # type: ignore[return-value]
 
     return give
 

@@ -102,10 +102,7 @@ def _initialised() -> Iterator[_Cluster]:
         password.write_text(_PASSWORD)
         password.chmod(0o644)
         arguments = ["-D", str(folder / "data"), "-U", "postgres", "--pwfile", str(password), "-A", "scram-sha-256"]
-        with servers.running(
-            [initdb, *arguments, "-N", "--locale=C", "-E", "UTF8"], log=folder / "log", user="postgres"
-        ) as process:
-            assert process.wait(120) == 0, (folder / "log").read_text()
+        servers.finish([initdb, *arguments, "-N", "--locale=C", "-E", "UTF8"], log=folder / "log", user="postgres")
         hba = "host all outsider 127.0.0.1/32 reject\nhost shop,postgres,gone all 127.0.0.1/32 scram-sha-256\n"
         (folder / "data/pg_hba.conf").write_text(hba)
         shutil.copytree(folder / "data", folder / "fresh")
