@@ -133,7 +133,6 @@ class _Alchemy(_Session):
 DRIVERS: dict[str, type[_Session]] = {"pymysql": _Session, "sqlalchemy-pymysql": _Alchemy}
 
 STATEMENTS: list[tuple[str, tuple[Category, ...], list[str]]] = [
-    ("missing-table", (CONFIG,), ["SELECT * FROM customer JOIN no_such_table"]),
     ("missing-table-named-in-full", (CONFIG,), ["SELECT * FROM information_schema.no_such_table"]),
     ("missing-column", (CONFIG,), ["SELECT no_such_column FROM customer"]),
     ("missing-procedure", (CONFIG,), ["CALL no_such_procedure()"]),
@@ -179,6 +178,16 @@ for _driver, _session in DRIVERS.items():
     ):
         mysql.add(f"{_name}/{_driver}", _labels, lambda s=_session, p=_parts: s(**p).close())
     mysql.add(f"refused/{_driver}", TEMPORARY, lambda s=_session: s(port=closed_port()).close())
+
+
+def _missing_table(session: type[_Session]) -> None:
+    with session(user="admin") as opened:
+        opened.run("SELECT * FROM no_such_table")
+
+
+def _missing_function(session: type[_Session]) -> None:
+    with session(user="admin") as opened:
+        opened.run("SELECT no_such_function(1)")
 
 
 def _silent_server(session: type[_Session]) -> None:
@@ -281,6 +290,8 @@ def _packet_too_large(session: type[_Session]) -> None:
 
 
 for _id, _labels, _provoke in (
+    ("missing-table", (CONFIG,), _missing_table),
+    ("missing-function", (CONFIG,), _missing_function),
     ("connect-timeout", (TEMPORARY,), _silent_server),
     ("closed-at-once", (TEMPORARY,), _hang_up),
     ("lock-timeout", (TEMPORARY,), _lock_timeout),

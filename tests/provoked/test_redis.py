@@ -239,12 +239,6 @@ def _closed() -> None:
         client.ping()
 
 
-@cache.case("another-protocol", CONFIG, TEMPORARY)
-def _protocol() -> None:
-    with servers.http(servers.response(400)) as url, _client(int(url.rpartition(":")[2])) as client:
-        client.ping()
-
-
 @cache.case("dns", TEMPORARY)
 def _dns() -> None:
     with redis.Redis(host="regrow.invalid", retry=Retry(NoBackoff(), 0)) as client:
