@@ -6,8 +6,9 @@ A label is decided from the situation, before the verdict is seen; two labels wh
 from __future__ import annotations
 
 import importlib
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, wraps
 from pathlib import Path
@@ -23,6 +24,8 @@ from tests.provoked.servers import NotProvoked
 
 Provoke = Callable[[], object]
 Given = TypeVar("Given")
+
+_PATIENCE_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,22 @@ def rulebook() -> Rulebook:
     return load_rulebook()
 
 
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """No failure may keep the tests waiting for ever, whatever it waits for."""
+
+    def ring(*_: object) -> None:
+        raise NotProvoked(f"still waiting after {_PATIENCE_SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, _PATIENCE_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def run(case: Case) -> Outcome:
     """Make the failure happen and classify the live exception.
 
@@ -126,7 +145,8 @@ def run(case: Case) -> Outcome:
         NotProvoked: Nothing was raised.
     """
     try:
-        case.provoke()
+        with _bounded():
+            case.provoke()
     except Exception as error:
         causes = causes_from_exception(error)
     else:

@@ -221,11 +221,12 @@ def _cut() -> None:
 @contextmanager
 def _celery(url: str, **conf: Any) -> Iterator[Celery]:
     app = Celery("provoked", broker=url, set_as_current=False)
-    app.conf.update(broker_connection_timeout=2, broker_transport_options={"max_retries": 0}, **conf)
+    # No pool: kombu keeps one for each address, and a failed send would leave it closed or waiting for the next.
+    app.conf.update(broker_pool_limit=None, broker_connection_timeout=2, **conf)
+    app.conf.broker_transport_options = {"max_retries": 0}
     try:
         yield app
     finally:
-        app.pool.force_close_all(close_pool=False)
         app.close()
 
 
