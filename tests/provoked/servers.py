@@ -83,6 +83,11 @@ def hang_up(connection: socket.socket) -> None:
 def reset(connection: socket.socket) -> None:
     """Answer with RST once something has been said."""
     connection.recv(1)
+    abort(connection)
+
+
+def abort(connection: socket.socket) -> None:
+    """Answer with RST at once."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 

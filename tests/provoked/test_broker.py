@@ -32,6 +32,7 @@ def _there() -> None:
 def _kombu(**parts: Any) -> Iterator[Any]:
     """A channel."""
     usual = {"hostname": "127.0.0.1", "port": 5672, "userid": "guest", "password": "guest", "connect_timeout": 10}
+    usual["transport_options"] = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
     with kombu.Connection(transport="pyamqp", **{**usual, **parts}) as connection:
         yield connection.default_channel
 

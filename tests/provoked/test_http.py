@@ -99,7 +99,7 @@ BROKEN: list[tuple[str, tuple[Category, ...], Callable[[], AbstractContextManage
     ("wrong-chunk", (NETWORK, TEMPORARY), lambda: http(_CHUNKED + b"zz\r\nhalf\r\n"), 5),
     ("garbage-status-line", (NETWORK, TEMPORARY), lambda: http(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), 5),
     ("empty-reply", (NETWORK,), lambda: http(b""), 5),
-    ("reset", (NETWORK,), lambda: http(b"", then=servers.reset), 5),
+    ("reset", (NETWORK,), lambda: http(b"", then=servers.abort), 5),
     ("read-timeout", (NETWORK,), lambda: http(b"", then=servers.silent), 0.3),
     ("read-timeout-in-body", (NETWORK,), lambda: http(_SLOW, then=servers.silent), 0.3),
     ("redirect-loop", (CONFIG, DATA), lambda: http(response(302, Location="/")), 5),

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import redis
 import redis.asyncio
+import redis.asyncio.retry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -300,7 +301,8 @@ def _odd_address() -> None:
 
 def _asynchronous(port: Callable[[], int], **options: object) -> Callable[[], object]:
     async def ping() -> None:
-        client = redis.asyncio.Redis(host="127.0.0.1", port=port(), **options)  # type: ignore[arg-type]
+        retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
+        client = redis.asyncio.Redis(host="127.0.0.1", port=port(), retry=retry, **options)  # type: ignore[arg-type]
         try:
             await client.ping()
         finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import struct
 from collections.abc import Callable
 
 from regrow.model import CONFIG, NETWORK, SYSTEM
@@ -147,15 +146,11 @@ def _half(connection: socket.socket) -> None:
     connection.sendall(b"half")
 
 
-def _immediate_reset(connection: socket.socket) -> None:
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
 sockets.add("cut-stream/asyncio", NETWORK, _stream(lambda reader: reader.readexactly(100), _half))
 sockets.add(
     "read-timeout/asyncio", NETWORK, _stream(lambda reader: asyncio.wait_for(reader.read(1), 0.05), servers.silent)
 )
-sockets.add("reset/asyncio", NETWORK, _stream(lambda reader: reader.readexactly(1), _immediate_reset))
+sockets.add("reset/asyncio", NETWORK, _stream(lambda reader: reader.readexactly(1), servers.abort))
 
 
 @sockets.case("refused/asyncio", NETWORK)
