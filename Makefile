@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench evaluate train lock messages clean
+.PHONY: help setup demo up test provoked check bench evaluate train lock messages clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,6 +33,13 @@ up: setup ## Run worker, beat and services of the reference application until Ct
 test: setup ## Run all tests; those that need a service that is not here are skipped
 	@$(BIN)/python -m pytest $(ARGS)
 
+provoked: $(VENV)/.provoked ## Provoke real failures, see how well they are classified (installs tests/provoked/requirements.lock)
+	@$(BIN)/python -m tests.provoked $(ARGS)
+
+$(VENV)/.provoked: $(STAMP) tests/provoked/requirements.lock
+	@$(PIP) install --require-hashes -r tests/provoked/requirements.lock
+	@touch $@
+
 check: setup ## Format, lint, types, import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -51,6 +58,8 @@ train: setup ## Make the statistics again from tests/labels
 lock: setup ## Renew requirements.lock for Python 3.11-3.14 (needs uv on the PATH)
 	@uv pip compile pyproject.toml --group build --group app --group test --group bench --group check --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q -o requirements.lock
+	@uv pip compile --group provoked -c requirements.lock --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q -o tests/provoked/requirements.lock
 
 messages: setup ## Compile the translations (entries go into the .po by hand; a test names what is missing)
 	@$(BIN)/pybabel compile -D regrow -d src/regrow/locale
