@@ -154,10 +154,23 @@ def run(case: Case) -> Outcome:
     return Outcome(case, causes, classify(causes, rulebook()))
 
 
+#: Failures that are misread today, one a line with the reason; none of them may be in it that is read rightly.
+KNOWN = {
+    line.partition("  ")[0].strip()
+    for line in (Path(__file__).parent / "known_wrong.txt").read_text("utf-8").splitlines()
+    if line.strip() and not line.startswith("#")
+}
+
+
 def check(case: Case) -> None:
-    """What every test of a provoked failure asserts."""
+    """What every test of a provoked failure asserts: it is read rightly, or known to be misread."""
     outcome = run(case)
-    assert outcome.right, str(outcome)
+    if f"~{case.field}:{case.id}" in KNOWN:
+        return
+    if f"{case.field}:{case.id}" in KNOWN:
+        assert not outcome.right, f"{case.field}:{case.id} is read rightly now: take it out of known_wrong.txt"
+    else:
+        assert outcome.right, str(outcome)
 
 
 def all_cases() -> Iterator[Case]:
