@@ -103,7 +103,7 @@ exceptions = st.builds(
 def assert_well_formed(verdict: Verdict) -> None:
     assert CATEGORIES.get(verdict.category.key) is verdict.category
     assert 0 <= verdict.confidence <= 1
-    assert verdict.layer != "none" or verdict.category is UNKNOWN
+    assert verdict.layer != "none" or verdict.category.key == "unknown"
     assert verdict.layer in LAYERS
     assert len(verdict.root_cause) <= ROOT_CAUSE_LIMIT
     assert verdict.retry_after_seconds is None or 0 <= verdict.retry_after_seconds < float("inf")
