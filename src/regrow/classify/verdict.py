@@ -15,6 +15,8 @@ _LAYERS = {"user": 0, "structured": 1, "code": 2, "class": 3, "pattern": 4, "sta
 #: Why a failure is not retried on the word of the model alone.
 UNSURE = "only the wording suggests that time may heal this"
 _BY_WORDS = "statistics.words"
+#: No wording is surer than this, whatever the model computes: measured by `make evaluate`.
+_CEILING = 0.95
 #: From this rank on, a fact is not weighed against words: measured by `make evaluate`.
 _SURE = 88
 #: From this rank on, facts that agree are not weighed.
@@ -102,7 +104,10 @@ def _weighed(causes: Sequence[Cause], facts: list[Fact], model: Model) -> list[F
     sure = not doubted and (best.retry or (chance >= model.retry and not facts))
     caution = UNSURE if category.retry and not sure else ""
     said = ", ".join(model.because(found, key))
-    return [Fact(Rule(_BY_WORDS, category, _SURE, round(chance, 2), caution), "statistics", 0, said), *facts]
+    return [
+        Fact(Rule(_BY_WORDS, category, _SURE, round(min(chance, _CEILING), 2), caution), "statistics", 0, said),
+        *facts,
+    ]
 
 
 def _precedence(fact: Fact) -> tuple[int, int, bool, int, str]:

@@ -37,7 +37,7 @@ def show_verdict(verdict: Verdict, screen: Screen, *, decision: str = "", label:
             (_("Conflict"), _conflict(_) if verdict.conflict else ""),
             (_("Decision"), decision),
             (_("Relabelled"), "" if label is None else label_text(label, screen)),
-            (_("Advice"), notify.advice(key if label is None else label.category, _)),
+            (_("Advice"), notify.advice(verdict if label is None else label.category, _)),
         )
     )
     if verdict.runners_up:
