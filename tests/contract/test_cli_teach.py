@@ -257,7 +257,7 @@ def test_built_in_rules_are_listed(capsys: Capsys) -> None:
     listed = Answer(capsys, "rules", "list", "--json").json["rules"]
     assert {one["source"] for one in listed} == {"built-in"}
     assert len(listed) > 100
-    shown = Answer(capsys, "rules", "show", "errno.network")
+    shown = Answer(capsys, "rules", "show", "signature.network")
     assert "recoverable_network" in shown.out
     assert "1 failed runs in the last 7 days" in shown.out
 
