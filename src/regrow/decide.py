@@ -157,7 +157,8 @@ def decide(
         # leave Celery waiting for ever.
         return Decision(Action.GIVE_UP, Reason.OBSERVING, close_at)
     if (verdict.caution or failure.work_done) and not failure.options.idempotent:
-        return Decision(Action.HOLD, Reason.WORK_MAY_BE_DONE, park=park)
+        unsure = verdict.layer == "statistics" and not (failure.work_done or failure.died)
+        return Decision(Action.HOLD, Reason.CAUSE_UNSURE if unsure else Reason.WORK_MAY_BE_DONE, park=park)
     wait = policy.delay_seconds(attempt) if plan is None else plan.delay_seconds
     delay = _bounded(wait * (1 + policies.jitter * luck))
     if verdict.retry_after_seconds is not None:

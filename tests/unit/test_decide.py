@@ -130,6 +130,13 @@ IDEMPOTENT = TaskOptions(idempotent=True)
         (a_failure(task_id="a\ud800"), a_verdict(), Action.HAND_OVER, Reason.CALL_NOT_KEPT),
         (a_failure(work_done=True), a_verdict(), Action.HOLD, Reason.WORK_MAY_BE_DONE),
         (a_failure(), a_verdict(caution="maybe"), Action.HOLD, Reason.WORK_MAY_BE_DONE),
+        (a_failure(), a_verdict(caution="maybe", layer="statistics"), Action.HOLD, Reason.CAUSE_UNSURE),
+        (
+            a_failure(work_done=True),
+            a_verdict(caution="maybe", layer="statistics"),
+            Action.HOLD,
+            Reason.WORK_MAY_BE_DONE,
+        ),
         (a_failure(options=IDEMPOTENT, work_done=True), a_verdict(caution="maybe"), Action.RETRY, Reason.CAN_HEAL),
     ],
 )

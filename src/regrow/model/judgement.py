@@ -91,6 +91,7 @@ class Reason(StrEnum):
     OWNER_SAID_NO = "owner_said_no"  # the task is declared `regrow={'retry': False}`
     CALL_NOT_KEPT = "call_not_kept"  # the call cannot be sent again exactly as it was
     WORK_MAY_BE_DONE = "work_may_be_done"  # it may have done its work before it failed
+    CAUSE_UNSURE = "cause_unsure"  # only its wording suggests that time may heal it
     WAIT_TOO_LONG = "wait_too_long"  # the other side asks for a longer wait than we take on alone
     WOULD_EXPIRE = "would_expire"  # the task's own expiry comes before the next retry
     RETRIES_USED_UP = "retries_used_up"  # every retry failed

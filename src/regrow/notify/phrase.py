@@ -23,6 +23,9 @@ def explain(reason: str, _: Words) -> str:
             "The call cannot be kept exactly (its arguments are not JSON, or too large), so it cannot be sent again."
         ),
         Reason.WORK_MAY_BE_DONE: _("Its work may be done already; a person must say whether it may run again."),
+        Reason.CAUSE_UNSURE: _(
+            "Only its wording suggests that time may heal it; a person must say whether to retry it."
+        ),
         Reason.WAIT_TOO_LONG: _("The other side asks for a wait of more than a day."),
         Reason.WOULD_EXPIRE: _("The task expires before the next retry would be due."),
         Reason.RETRIES_USED_UP: _("Every retry failed; no more are left."),
