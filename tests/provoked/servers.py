@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import glob
+import os
+import shutil
+import signal
 import socket
 import ssl
 import struct
@@ -77,7 +81,9 @@ def silent(connection: socket.socket) -> None:
 
 
 def hang_up(connection: socket.socket) -> None:
-    """Close at once."""
+    """Close without a word, after the client's first one if it speaks first: a race would change what it sees."""
+    connection.settimeout(0.2)
+    connection.recv(65536)
 
 
 def reset(connection: socket.socket) -> None:
@@ -240,11 +246,18 @@ def https(pem: Path, *, prepare: Callable[[ssl.SSLContext], None] | None = None)
         prepare(context)
 
     def handle(connection: socket.socket) -> None:
-        with context.wrap_socket(connection, server_side=True) as wrapped:
-            read_request(wrapped)
-            wrapped.sendall(response(200, "fine"))
-            with contextlib.suppress(OSError):
-                wrapped.unwrap()
+        # A second handle: the alert must arrive before the connection ends, or the client sees only a reset.
+        with connection.dup() as plain:
+            try:
+                with context.wrap_socket(connection, server_side=True) as wrapped:
+                    read_request(wrapped)
+                    wrapped.sendall(response(200, "fine"))
+                    with contextlib.suppress(OSError):
+                        wrapped.unwrap()
+            except ssl.SSLError:
+                plain.shutdown(socket.SHUT_WR)
+                plain.settimeout(PATIENCE_SECONDS)
+                silent(plain)
 
     with serve(handle) as port:
         yield f"https://127.0.0.1:{port}"
@@ -255,9 +268,6 @@ def https(pem: Path, *, prepare: Callable[[ssl.SSLContext], None] | None = None)
 
 def program(*candidates: str) -> str:
     """The first program that exists; else skip, or fail in CI."""
-    import glob
-    import shutil
-
     for candidate in candidates:
         found = sorted(glob.glob(candidate)) if "/" in candidate else [shutil.which(candidate)]
         if found and found[-1]:
@@ -301,10 +311,9 @@ def running(arguments: Sequence[str], *, log: Path, user: str | None = None) -> 
         log: Where its output goes.
         user: Whose process it is, if this one is root's.
     """
-    import os
-    import signal
-
     options = {"user": user, "group": user, "extra_groups": []} if user and os.geteuid() == 0 else {}
+    if setpriv := shutil.which("setpriv"):  # so that it ends with a test run that is killed
+        arguments = [setpriv, "--pdeathsig", "KILL", *arguments]
     with log.open("ab") as out:
         process = subprocess.Popen(
             arguments,

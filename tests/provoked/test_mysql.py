@@ -284,11 +284,6 @@ def _read_only_server(session: type[_Session]) -> None:
             admin.run("SET GLOBAL read_only = 0")
 
 
-def _packet_too_large(session: type[_Session]) -> None:
-    with session() as opened:
-        opened.run("SELECT LENGTH('" + "x" * 1_100_000 + "')")
-
-
 for _id, _labels, _provoke in (
     ("missing-table", (CONFIG,), _missing_table),
     ("missing-function", (CONFIG,), _missing_function),
@@ -303,7 +298,6 @@ for _id, _labels, _provoke in (
     ("user's-connections-used-up", (TEMPORARY,), _user_limit),
     ("too-many-connections", (TEMPORARY,), _too_many),
     ("read-only-server", (TEMPORARY, CONFIG), _read_only_server),
-    ("packet-too-large", (DATA, CONFIG), _packet_too_large),
 ):
     for _driver, _session in DRIVERS.items():
         mysql.add(f"{_id}/{_driver}", _labels, lambda p=_provoke, s=_session: p(s))
