@@ -128,6 +128,10 @@ def start() -> int:
     return 1
 
 
+def _is_beat(pid: int) -> bool:
+    return any(words in _command(pid) for words in ("app.tasks.celery_app", "celery beat"))
+
+
 def stop(seconds: float) -> int:
     """Stop beat and wait until it has ended; kill it if that takes longer than `seconds`."""
     from app import beat
@@ -136,7 +140,7 @@ def stop(seconds: float) -> int:
     if pid is None:
         _say("beat 没有运行", "beat is not running")
         return 0
-    if not any(words in _command(pid) for words in ("app.tasks.celery_app", "celery beat")):
+    if not _is_beat(pid):
         # The lock of a shared folder reaches into a container, process ids do not.
         _say(
             f"进程 {pid} 不是 beat：它可能运行在容器里，请在那里停止它",
@@ -148,7 +152,8 @@ def stop(seconds: float) -> int:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
         end = time.monotonic() + patience
-        while (now := beat.running()) == pid and time.monotonic() < end:
+        # It gives its lock back a moment before it has ended.
+        while ((now := beat.running()) == pid or _is_beat(pid)) and time.monotonic() < end:
             time.sleep(0.05)
         if now != pid:
             _say(f"beat 已停止（进程 {pid}）", f"beat has stopped (process {pid})")

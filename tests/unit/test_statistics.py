@@ -66,6 +66,8 @@ def test_what_it_looks_at() -> None:
         assert name in seen
     assert "lost 订单" not in seen
     assert features("", "same", []) == features("", "same", [])
+    ids = ("01c7610c-d424-4ae1-b8af-c451148c5d6e", "2d0f2f4c-d400-4078-894a-6e2479c2fc3b")
+    assert len({tuple(features("", f"Can't retry app.pay[{one}]", [])) for one in ids}) == 1
 
 
 def test_the_packaged_model_is_whole() -> None:

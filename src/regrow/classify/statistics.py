@@ -23,6 +23,9 @@ _STEM = 6
 # `HTTPSConnection` -> `HTTPS`, `Connection`.
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[\u4e00-\u9fff]+")
 
+# Ids, hashes, dates: letters in them are no words, and differ from run to run.
+_NUMBERED = re.compile(r"(?<![A-Za-z0-9_\-])[A-Za-z0-9_\-]*\d[A-Za-z0-9_\-]*")
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -72,7 +75,7 @@ def features(name: str, message: str, facts: Sequence[tuple[int, str, str]]) -> 
     """
     found = ["bias", "class " + name]
     found += ["type " + word[:_STEM].lower() for word in _WORD.findall(name)]
-    for line in message[:_TEXT_LIMIT].split("\n"):
+    for line in _NUMBERED.sub(" ", message[:_TEXT_LIMIT]).split("\n"):
         words = _WORD.findall(line)
         stems = [word[:_STEM].lower() for word in words]
         found += stems
