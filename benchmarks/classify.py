@@ -12,8 +12,6 @@ import random
 import re
 import resource
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -52,20 +50,6 @@ def each(work, items) -> list[float]:
     return taken
 
 
-def memory(count: int) -> float:
-    """MiB that a process takes for the engine and so many patterns, beyond Python itself."""
-    program = (
-        "import resource, sys; from regrow.adapters.rules import load_rulebook; from regrow.adapters.patterns import compile_patterns\n"
-        "import regrow.adapters.rules as rules, regrow.classify\n"
-        "texts = rules.packaged(); entries = list(rules.read_entries(texts))\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        f"patterns = [one.pattern for one in rules.load_rulebook().patterns][:{count}]\n"
-        "compile_patterns(patterns)\n"
-        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)"
-    )
-    return float(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
-
-
 def main() -> None:
     rulebook = load_rulebook()
     every = [one.pattern for one in rulebook.patterns]
@@ -100,7 +84,6 @@ def main() -> None:
         quantiles = [statistics.quantiles(one, n=100) for one in rounds]
         p50, p99 = (1e6 * statistics.median(one[at] for one in quantiles) for at in (49, 98))
         print(f"{name:24}{rate:>12,.0f}{p50:>10.1f}{p99:>10.1f}")
-    print(f"\nmemory of the engine: {memory(100):.0f} MiB with 100 patterns, {memory(1_000):.0f} MiB with 1,000")
     print(
         f"this process at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB, everything loaded"
     )
