@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
-from regrow.adapters.own_patterns import NOTHING, rule_patterns, with_patterns
+from regrow.adapters.own_patterns import alone, rule_patterns, with_patterns
 from regrow.adapters.rules import Entry
 from regrow.capture import causes_from_text
 from regrow.classify import Rulebook, classify
@@ -26,12 +25,12 @@ def overlaps(built_in: Rulebook, entries: Iterable[Entry], file: RuleFile) -> li
         own = with_patterns(built_in, rule_patterns(file.rules, categories))
     except RuleError:  # whoever checks the file says why
         return []
-    alone = replace(own, words={}, codes={}, classes={}, patterns=(), matcher=NOTHING)
+    only = alone(own)
     found = []
     for entry in entries:
         before = entry.values.get("category")
         for example in entry.values.get("examples", ()):
-            verdict = classify(_causes(entry, example), alone)
+            verdict = classify(_causes(entry, example), only)
             if verdict.layer == "user" and before is not None and verdict.category.key != before:
                 found.append(Overlap(verdict.rule, entry.id, example, before, verdict.category.key))
     return found

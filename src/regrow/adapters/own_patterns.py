@@ -121,11 +121,11 @@ def check_rules(
 def _examples(rule: OwnRule, rulebook: Rulebook) -> list[str]:
     """The examples that are not as they must be."""
     wrong = []
-    alone = replace(rulebook, words={}, codes={}, classes={}, patterns=(), matcher=NOTHING)
+    only = alone(rulebook)
     for text in rule.must_match:
         verdict = classify(causes_from_text("", text, ""), rulebook)
         said = f"rule {rule.id!r}: must_match {text!r:.120}"
-        if not _hits(rule, text, alone):
+        if not _hits(rule, text, only):
             wrong.append(f"{said} is matched by none of its patterns; change a pattern or the text")
         elif verdict.category.key != rule.category:
             by = f"{verdict.category.key} by {verdict.rule}"
@@ -133,14 +133,19 @@ def _examples(rule: OwnRule, rulebook: Rulebook) -> list[str]:
     wrong += [
         f"rule {rule.id!r}: must_not_match {text!r:.120} matches; make a pattern narrower or change the text"
         for text in rule.must_not_match
-        if _hits(rule, text, alone)
+        if _hits(rule, text, only)
     ]
     return wrong
 
 
-def _hits(rule: OwnRule, text: str, alone: Rulebook) -> bool:
-    """True if a pattern of the rule occurs in a text; `alone` holds users' own rules and no other."""
-    verdict = classify(causes_from_text("", text, ""), alone)
+def alone(rulebook: Rulebook) -> Rulebook:
+    """The user's own rules of a rulebook, and nothing else that could speak up."""
+    return replace(rulebook, words={}, codes={}, classes={}, patterns=(), matcher=_NOTHING, model=None)
+
+
+def _hits(rule: OwnRule, text: str, only: Rulebook) -> bool:
+    """True if a pattern of the rule occurs in a text; `only` holds users' own rules and no other."""
+    verdict = classify(causes_from_text("", text, ""), only)
     return rule.id in (verdict.rule, *(one.rule for one in verdict.runners_up))
 
 
@@ -160,5 +165,4 @@ class _Nothing:
         return []
 
 
-#: For a rulebook that holds a user's own rules alone.
-NOTHING = _Nothing()
+_NOTHING = _Nothing()

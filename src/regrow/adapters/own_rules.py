@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 from regrow.adapters.own_patterns import (
     CONFIDENCE,
     KEY_LIMIT,
-    category_of,
     check_rules,
     fault,
     refusal,
@@ -149,12 +148,13 @@ class OwnRules:
                     own[category.key, pattern] = Pattern(pattern, rule)
         rules = rule_patterns(file.rules, categories)
         for one in taught.rules:
+            good = []
             for pattern in one.patterns:
                 if why := fault(pattern) or self._refused.get(pattern):
                     wrong.append(f"a pattern of the rule {one.id} is {_short(pattern)}: {why}")
                 else:
-                    category = category_of(one.category, categories)
-                    rules.append(Pattern(pattern, Rule(one.id, category, USER_RANK, CONFIDENCE)))
+                    good.append(pattern)
+            rules += rule_patterns([replace(one, patterns=tuple(good))], categories)
         return [*own.values(), *rules], wrong
 
     def _checked_file(self, file: RuleFile) -> RuleFile:

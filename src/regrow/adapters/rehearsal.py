@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from regrow.adapters.own_patterns import NOTHING, category_of, rule_patterns, with_patterns
+from regrow.adapters.own_patterns import alone, category_of, rule_patterns, with_patterns
 from regrow.adapters.own_rules import OwnRules
 from regrow.capture import causes_from_text
 from regrow.classify import Pattern, Rulebook, classify
@@ -48,7 +47,7 @@ class Rehearsal:
         categories: Mapping[str, Category],
     ) -> None:
         self._rulebook = with_patterns(built_in, [*own, *rule_patterns(rules, categories)])
-        self._alone = replace(self._rulebook, words={}, codes={}, classes={}, patterns=(), matcher=NOTHING)
+        self._alone = alone(self._rulebook)
         self._tried = tried
         self._categories = categories
 

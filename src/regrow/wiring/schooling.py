@@ -45,9 +45,7 @@ def open_school(
     def rehearse(asked: RuleFile, in_ledger: Sequence[OwnRule], tried: frozenset[str]) -> Rehearsal:
         return Rehearsal(built_in, own, [*asked.rules, *in_ledger], tried, {**categories, **asked.categories})
 
-    wrong = check_rules(built_in, file.rules, categories, others=own)
-    if wrong:
-        raise RuleError("\n".join(f"{file.path}: {line}" for line in wrong))
+    _refuse(_said(file, check_rules(built_in, file.rules, categories, others=own)))
     return School(
         store=store,
         ledger=ledger,
@@ -70,8 +68,7 @@ def check_file(path: Path) -> tuple[RuleFile, list[str]]:
     from regrow.adapters.rules import load_rulebook
 
     file = read_rules(path)
-    wrong = check_rules(load_rulebook(), file.rules, {**CATEGORIES, **file.categories})
-    return file, [f"{path}: {line}" for line in wrong]
+    return file, _said(file, check_rules(load_rulebook(), file.rules, {**CATEGORIES, **file.categories}))
 
 
 def open_classifier(
@@ -90,12 +87,20 @@ def open_classifier(
     from regrow.adapters.teaching import Teaching
 
     built_in, file = load_rulebook(), open_rule_file(settings)
-    wrong = check_rules(built_in, file().rules, {**CATEGORIES, **file().categories})
-    if wrong:
-        raise RuleError("\n".join(f"{file().path}: {line}" for line in wrong))
+    read = file()
+    _refuse(_said(read, check_rules(built_in, read.rules, {**CATEGORIES, **read.categories})))
     teaching = Teaching(file, patterns)
     teaching.refresh(store.lessons)
     return OwnRules(built_in, patterns or {}, teaching.taught)
+
+
+def _said(file: RuleFile, wrong: Sequence[str]) -> list[str]:
+    return [f"{file.path}: {line}" for line in wrong]
+
+
+def _refuse(wrong: Sequence[str]) -> None:
+    if wrong:
+        raise RuleError("\n".join(wrong))
 
 
 @cache
