@@ -140,7 +140,6 @@ def write(model: Model, file: Path = FILE) -> None:
     head = {
         "categories": model.categories,
         "scale": _SCALE,
-        "temperature": model.temperature,
         "guess": model.guess,
         "overrule": model.overrule,
         "retry": model.retry,

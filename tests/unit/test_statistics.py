@@ -84,6 +84,7 @@ def test_the_packaged_model_is_whole() -> None:
         ("伺服器忙碌中", "服务器忙碌中"),
         ("資料庫連線逾時", "数据库连接超时"),
         ("找不到該檔案", "找不到该文件"),
+        ("訊息佇列已滿", "消息队列已满"),
         ("plain ASCII", "plain ASCII"),
         ("设定档案", "设定档案"),  # the mainland's own words stay
     ],

@@ -22,7 +22,6 @@ _INNER = ("rule ", "fact ", "best ", "bias", "nothing", "class ", "type ")
 _STEM = 6
 # `HTTPSConnection` -> `HTTPS`, `Connection`.
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[\u4e00-\u9fff]+")
-
 # Ids, hashes, dates: letters in them are no words, and differ from run to run.
 _NUMBERED = re.compile(r"(?<![A-Za-z0-9_\-])[A-Za-z0-9_\-]*\d[A-Za-z0-9_\-]*")
 
@@ -34,7 +33,6 @@ class Model:
     Args:
         categories: Keys of the categories, in the order of the weights.
         weights: Feature to one weight for each category.
-        temperature: By what the sums are divided, so that a probability means what it says.
         guess: Least probability at which its answer counts, where no fact speaks.
         overrule: Least probability at which it beats a weak fact.
         retry: Least probability at which its answer alone may start a retry.
@@ -42,7 +40,6 @@ class Model:
 
     categories: tuple[str, ...]
     weights: Mapping[str, Sequence[float]]
-    temperature: float = 1.0
     guess: float = 0.4
     overrule: float = 0.85
     retry: float = 0.95
@@ -51,7 +48,7 @@ class Model:
         """The probability of each category, in the order of `categories`."""
         found = [weights for name in features if (weights := self.weights.get(name)) is not None]
         sums = [sum(column) for column in zip(*found, strict=True)] or [0.0] * len(self.categories)
-        scale = self.temperature * math.sqrt(len(found) or 1)
+        scale = math.sqrt(len(found) or 1)
         top = max(sums)
         powers = [math.exp((one - top) / scale) for one in sums]
         whole = sum(powers)
