@@ -66,9 +66,6 @@ class Matcher(Protocol):
     def matched(self, hit: tuple[int, int], text: str) -> str:
         """What one of the `hits` in `text` is."""
 
-    def scan(self, text: str) -> list[tuple[int, str]]:
-        """Both at once: (index of the pattern, matched text), in pattern order."""
-
 
 class Classifier(Protocol):
     """Says why a task failed."""

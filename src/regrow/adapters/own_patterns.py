@@ -160,9 +160,5 @@ class _Nothing:
         """Nothing."""
         return ""
 
-    def scan(self, text: str) -> list[tuple[int, str]]:
-        """Nothing."""
-        return []
-
 
 _NOTHING = _Nothing()

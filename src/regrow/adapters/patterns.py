@@ -77,7 +77,7 @@ def compile_patterns(patterns: Sequence[str], *, engine: str = "", keep: bool = 
     """An engine that looks for all the patterns at once.
 
     Args:
-        patterns: Regular expressions; their position is their index in what `scan` returns.
+        patterns: Regular expressions; their position is their index in what `hits` returns.
         engine: `hyperscan`, `re2`, or '' for the first of them that is installed.
         keep: They are our own: keep what was compiled in the user's cache folder, for the next process (Hyperscan).
 
@@ -180,10 +180,6 @@ class HyperscanMatcher:
             self._run(index, database, data, _spans, spans.append)
         start, end = min(spans, default=(max(0, end - MATCH_LIMIT), end))
         return data[start:end].decode("utf-8", "ignore")[:MATCH_LIMIT]
-
-    def scan(self, text: str) -> list[tuple[int, str]]:
-        """The patterns that occur in `text`: (index, matched text), in pattern order, each once."""
-        return [(hit[0], self.matched(hit, text)) for hit in self.hits(text)]
 
     def _place(self, index: int) -> Any:
         """The database that says where one pattern matches, None if it would be too large."""
@@ -303,10 +299,6 @@ class Re2Matcher:
         """The leftmost match."""
         match = self._expressions[hit[0]].search(text.encode("utf-8", "replace").decode("utf-8"))
         return match.group()[:MATCH_LIMIT] if match else ""
-
-    def scan(self, text: str) -> list[tuple[int, str]]:
-        """The patterns that occur in `text`: (index, matched text), in pattern order, each once."""
-        return [(hit[0], self.matched(hit, text)) for hit in self.hits(text)]
 
     @staticmethod
     def _options(re2: Any) -> Any:
