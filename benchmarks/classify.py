@@ -7,36 +7,32 @@ pattern engine alone, `verdict` is all of it: text -> causes -> verdict.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import resource
 import statistics
 import time
-from pathlib import Path
 
 from regrow.adapters.patterns import compile_patterns
 from regrow.adapters.rules import load_rulebook
 from regrow.capture import causes_from_text
 from regrow.classify import classify
+from tools.train_statistics import real
 
 ROUNDS, TEXTS, SLOW_TEXTS = 7, 4_000, 120
-LABELS = Path(__file__).parents[1] / "tests" / "labels"
 
 
 def texts(count: int) -> list[tuple[str, str, str]]:
     dice = random.Random(4)
-    rows = [
-        json.loads(line) for file in sorted(LABELS.glob("*.jsonl")) for line in file.read_text("utf-8").splitlines()
-    ]
+    lines = list(real())
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     made = []
     for _ in range(count):
-        row = dice.choice(rows)
-        words = row["message"].split(" ")
+        line = dice.choice(lines)
+        words = line.message.split(" ")
         for _ in range(dice.randint(2, 8)):
             words.insert(dice.randint(0, len(words)), "".join(dice.choices(letters, k=dice.randint(3, 10))))
-        made.append((row["exception_type"], " ".join(words), row["traceback"]))
+        made.append((line.exception_type, " ".join(words), line.traceback))
     return made
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from regrow.adapters.rules import build_rulebook, packaged, read_entries
+from regrow.adapters.rules import build_rulebook, example_cause, packaged, read_entries
 from regrow.capture import causes_from_text
 from regrow.classify import Model, Rulebook, classify
 from regrow.classify.verdict import facts_of, weighed
@@ -84,9 +84,8 @@ def examples() -> Iterator[Line]:
     """The examples of our own patterns: for training only."""
     for entry in read_entries(packaged()):
         for example in entry.values.get("examples", ()) if entry.section == "patterns" else ():
-            name, colon, message = example.partition(": ")
-            name, message = (name, message) if colon and name.isidentifier() else ("", example)
-            yield Line("", name, message, "", (entry.values["category"],), EXAMPLE)
+            cause = example_cause(entry, example)
+            yield Line("", cause.type, cause.message, "", (entry.values["category"],), EXAMPLE)
 
 
 def looks(line: Line, rulebook: Rulebook) -> list[str]:

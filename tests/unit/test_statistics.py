@@ -106,6 +106,14 @@ def test_both_scripts_get_the_same_verdict() -> None:
         assert classify([Cause("", traditional)], rulebook).category is classify([Cause("", plain)], rulebook).category
 
 
+def test_what_matched_is_shown_as_it_was_written() -> None:
+    """Whoever reads a verdict finds the text in his own log."""
+    verdict = classify([Cause("", "訂單 7：商品庫存不足")], load_rulebook())
+    assert verdict.category is BUSINESS
+    assert verdict.matched in "訂單 7：商品庫存不足"
+    assert all(one.matched in "訂單 7：商品庫存不足" for one in verdict.runners_up if one.layer == "pattern")
+
+
 def test_training_gives_the_same_model_again() -> None:
     """The same lines, the same weights: the file in the package can be made anew."""
     lines = [

@@ -208,14 +208,15 @@ def check_examples(rulebook: Rulebook, entries: Sequence[Entry] | None = None) -
     wrong = []
     for entry in read_entries(packaged()) if entries is None else entries:
         for example in entry.values.get("examples", ()):
-            verdict = classify([_as_cause(entry, example)], rulebook)
+            verdict = classify([example_cause(entry, example)], rulebook)
             wanted = entry.values.get("category")
             if wanted is not None and verdict.category.key != wanted:
                 wrong.append(f"{entry.id}: {example!r} is {verdict.category.key} by {verdict.rule}")
     return wrong
 
 
-def _as_cause(entry: Entry, example: str) -> Cause:
+def example_cause(entry: Entry, example: str) -> Cause:
+    """What the example of a rule stands for: a code, a class, or `Name: message`."""
     if entry.section == "codes":
         return Cause("", "", codes=((entry.values["kind"], example),))
     if entry.section == "classes":

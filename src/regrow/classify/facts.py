@@ -36,12 +36,13 @@ class Fact:
         rule: What it means.
         layer: Which kind of fact: `user`, `structured`, `code`, `class` or `pattern`.
         depth: Which exception of the chain it was found in; 0 is the outermost.
-        said: The code or class; for a pattern, the text that it occurs in.
+        said: The code or class; for a pattern, the text that it occurs in, as the engine has read it.
         matcher: For a pattern: the engine that found it, and knows where.
         hit: For a pattern: what that engine said.
+        written: That text as it was written, of the same length, where the engine has read another script.
     """
 
-    __slots__ = ("_hit", "_matcher", "_said", "depth", "layer", "rule")
+    __slots__ = ("_hit", "_matcher", "_said", "_written", "depth", "layer", "rule")
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Fact:
         said: str,
         matcher: Matcher | None = None,
         hit: tuple[int, int] = (0, 0),
+        written: str = "",
     ) -> None:
         self.rule = rule
         self.layer = layer
@@ -58,18 +60,21 @@ class Fact:
         self._said = said
         self._matcher = matcher
         self._hit = hit
+        self._written = written
 
     @property
     def matched(self) -> str:
         """The text or code that matched. To find it costs another scan, so only what is shown is asked."""
         if self._matcher is not None:
-            self._said = self._matcher.matched(self._hit, self._said)
+            found = self._matcher.matched(self._hit, self._said)
+            at = self._said.find(found) if self._written else -1
+            self._said = self._written[at : at + len(found)] if at >= 0 else found
             self._matcher = None
         return self._said
 
     def under(self, rule: Rule) -> Fact:
         """The same fact, meaning something else."""
-        return Fact(rule, self.layer, self.depth, self._said, self._matcher, self._hit)
+        return Fact(rule, self.layer, self.depth, self._said, self._matcher, self._hit, self._written)
 
 
 class Reading:
@@ -103,20 +108,21 @@ class Reading:
 
     def _said(self, depth: int, cause: Cause) -> list[tuple[str, str]]:
         """Read the text: patterns become facts; return the codes that stand in it."""
-        text = _text(cause, self._rulebook)
-        codes = self._scan(depth, text)
+        written = _text(cause, self._rulebook)
+        text = simplified(written)
+        codes = self._scan(depth, text, "" if text is written else written)
         if not any(fact.rule.rank >= _PLAIN for fact in self.facts):
             codes += self._scan(depth, _spelled_out(text))
         return codes
 
-    def _scan(self, depth: int, text: str) -> list[tuple[str, str]]:
+    def _scan(self, depth: int, text: str, written: str = "") -> list[tuple[str, str]]:
         """Scan a text once, sort what was found by what it is good for, and return the codes."""
         matcher, patterns = self._rulebook.matcher, self._rulebook.patterns
         codes: list[tuple[str, str]] = []
         for hit in matcher.hits(text):
             pattern = patterns[hit[0]]
             if pattern.rule is not None:
-                self.facts.append(Fact(pattern.rule, "pattern", depth, text, matcher, hit))
+                self.facts.append(Fact(pattern.rule, "pattern", depth, text, matcher, hit, written))
             elif pattern.reads == "store":
                 self.store = True
             elif pattern.reads == "wait":
@@ -160,7 +166,7 @@ def _text(cause: Cause, rulebook: Rulebook) -> str:
     if ("details", "json") in cause.codes:
         return ""
     name = "" if _is_known(cause, rulebook) else last_part(cause.type)
-    return f"{name}: {simplified(without_statement(cause.message))}"
+    return f"{name}: {without_statement(cause.message)}"
 
 
 def without_statement(message: str) -> str:
