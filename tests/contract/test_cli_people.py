@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from regrow.adapters.sql import SqlLedger, SqlStore
-from regrow.cli.app import run
-from regrow.cli.session import Session
 from regrow.model import CATEGORIES, NETWORK, Header, Record, State
 from regrow.pipeline import DUE_STATES
 from regrow.testing.doubles import RecordingDispatcher, a_failure, a_regrow
 from regrow.wiring import clock
+from tests.command_line import Answer
 
 DATA = CATEGORIES["unrecoverable_data"]
 LEASE = timedelta(seconds=60)
@@ -43,25 +40,6 @@ def elsewhere(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in ("REGROW_APP", "FAILURE_LANGUAGE", "FAILURE_MODE", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("FAILURE_DATABASE_URL", store_url)
-
-
-class Answer:
-    """What a command line printed, and its exit code."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> None:
-        session = Session()
-        with pytest.raises(SystemExit) as caught:
-            run(arguments, session=session)
-        self.code = caught.value.code
-        self.out, self.err = capsys.readouterr()
-        opened = [vars(session).get(name) for name in ("ledger", "store", "oversight")]
-        for one in filter(None, opened):  # a process that ends would close them
-            getattr(one, "store", one)._database.close()
-
-    @property
-    def json(self) -> Any:
-        """The output, read as a program reads it."""
-        return json.loads(self.out)
 
 
 def tell(store: SqlStore, story: str) -> int:

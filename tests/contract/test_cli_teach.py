@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from celery import Celery
@@ -14,9 +12,8 @@ from rich.cells import cell_len
 
 from regrow import wiring
 from regrow.capture import causes_from_text, fingerprint
-from regrow.cli.app import run
-from regrow.cli.session import Session
 from regrow.model import Failure
+from tests.command_line import Answer
 from tests.contract.test_cli_ledger import on_terminal
 
 FAILED = (
@@ -70,25 +67,6 @@ def elsewhere(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ]
     )
     regrow.store._database.close()  # type: ignore[attr-defined]
-
-
-class Answer:
-    """What a command line printed, and its exit code."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> None:
-        session = Session()
-        with pytest.raises(SystemExit) as caught:
-            run(arguments, session=session)
-        self.code = caught.value.code
-        self.out, self.err = capsys.readouterr()
-        for name in ("ledger", "store"):  # a process that ends would close them
-            if name in vars(session):
-                vars(session)[name]._database.close()
-
-    @property
-    def json(self) -> Any:
-        """The output, read as a program reads it."""
-        return json.loads(self.out)
 
 
 Capsys = pytest.CaptureFixture[str]
