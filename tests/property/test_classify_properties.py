@@ -7,7 +7,7 @@ from time import process_time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from regrow.adapters.rules import load_rulebook
@@ -135,6 +135,7 @@ def test_any_exception_has_a_well_formed_verdict(exc: BaseException) -> None:
 
 
 @given(texts)
+@example("quota exceeded quota exceeded ")  # two sentences of one rule, of different lengths
 @settings(deadline=None)
 def test_brief_leaves_out_the_runners_up_and_nothing_else(message: str) -> None:
     """The verdict that is made beside a failing task is the one that an operator sees."""
