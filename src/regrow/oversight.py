@@ -159,8 +159,9 @@ class Oversight(Regrow):
             found = self.store.orphans(now - timedelta(seconds=skew_seconds) - self.lease.run, limit=SCAN_BATCH)
             over: list[Begun] = []
             taken = 0
+            endings = self.dispatcher.endings([one.task_id for one in found])
             for one in found:
-                failure = self._orphan(one, now)
+                failure = self._orphan(one, endings.get(one.task_id), now)
                 if failure is not None and not self._alone_taken_in("the start ledger", failure, []):
                     continue  # it is found again, and must not cost the others
                 taken += failure is not None
@@ -168,9 +169,8 @@ class Oversight(Regrow):
             self.store.forget(over, now=now)
             return taken
 
-    def _orphan(self, one: Begun, now: datetime) -> Failure | None:
+    def _orphan(self, one: Begun, ending: Ending | None, now: datetime) -> Failure | None:
         """The failure of a task that died with its worker; None if it had ended after all."""
-        ending = self.dispatcher.ending(one.task_id)
         if one.call is None or ending in (Ending.SUCCEEDED, Ending.REVOKED):
             return None
         if ending is Ending.FAILED and one.task_id in self.ledger.known([one.task_id]):

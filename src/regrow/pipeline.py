@@ -23,6 +23,7 @@ from regrow.model import (
     Category,
     Decision,
     Due,
+    Ending,
     Failure,
     Handled,
     Header,
@@ -44,9 +45,6 @@ BATCH = 500
 
 #: Wait after the broker or a channel refused something.
 SEND_AGAIN = timedelta(seconds=10)
-
-#: After this many refusals in a row the rest of the batch is not tried: each try may cost a time-out.
-BROKER_IS_DOWN = 3
 
 #: A message that no channel took is tried again after 10 s, 20 s, 40 s ... at most an hour, and never dropped.
 LONGEST_DELIVERY_WAIT = timedelta(hours=1)
@@ -228,12 +226,13 @@ class Regrow:
         states = [state for state in DUE_STATES if sending or state is not State.SCHEDULED]
         due = self.store.claim(now, limit=BATCH, lease=self.lease.claim, states=states)
         ended = [one for one in due if one.state not in (State.SCHEDULED, State.DISPATCHED)]
-        waiting = [one for one in due if one.state in (State.SCHEDULED, State.DISPATCHED) and not self._over(one)]
+        waiting = self._not_over([one for one in due if one.state in (State.SCHEDULED, State.DISPATCHED)])
         again = self._rescue([one for one in waiting if one.state is State.DISPATCHED])
         if again and not sending:  # switched off while they were on their way: they wait until it is switched on
             self.store.postpone(again[0].token, [one.failure for one in again], due_at=now + SEND_AGAIN)
             again = []
-        sent = self._send([one for one in waiting if one.state is State.SCHEDULED] + again, self.dispatcher.retry)
+        batch = [one for one in waiting if one.state is State.SCHEDULED] + again
+        sent = self._settle(batch, self.dispatcher.retry(batch))
         closed = self._close(ended)
         behind = self._project()  # first: whoever is told may look into the application's own record
         delivered, undelivered, more = self._deliver()
@@ -247,9 +246,13 @@ class Regrow:
             more=(len(due) == BATCH and all(sent.values()) and all(closed.values())) or more or behind,
         )
 
-    def _over(self, due: Due) -> bool:
-        """Settle a failure whose task Celery has ended without us; True if it has."""
-        over = decide.ended(due, self.dispatcher.ending(due.task_id))
+    def _not_over(self, waiting: Sequence[Due]) -> list[Due]:
+        """Settle those whose task Celery has ended without us; return the others."""
+        endings = self.dispatcher.endings([one.task_id for one in waiting])
+        return [one for one in waiting if not self._over(one, endings.get(one.task_id))]
+
+    def _over(self, due: Due, ending: Ending | None) -> bool:
+        over = decide.ended(due, ending)
         if over is None:
             return False
         state, reason = over
@@ -277,47 +280,57 @@ class Regrow:
         stop = self.store.hold if decision.action is Action.HOLD else self.store.exhausted
         stop(due.token, [due.failure], messages, reason=decision.reason, now=self.clock())
 
-    def _send(self, batch: Sequence[Due], send: Callable[[Due], None]) -> dict[int, bool]:
-        """Hand a batch to the broker; return for each failure whether it was taken."""
-        taken: dict[int, bool] = {}
-        refusals = 0
+    def _settle(self, batch: Sequence[Due], refused: Mapping[int, DispatchError]) -> dict[int, bool]:
+        """Write down what has become of a batch; return for each failure whether it was taken."""
+        if not batch:
+            return {}
+        now, token = self.clock(), batch[0].token
+        stopped: set[int] = set()
         for due in batch:
-            try:
-                if refusals < BROKER_IS_DOWN:
-                    send(due)
-                    refusals = 0
-                taken[due.failure] = refusals < BROKER_IS_DOWN
-            except DispatchError as error:
+            error = refused.get(due.failure)
+            if error is not None and error.permanent and due.state.live:
                 log.error("regrow could not send task %s [%s]: %s", due.task_name, due.task_id, error)
-                taken[due.failure] = False
-                if error.permanent and due.state.live:
-                    self._stop(due, Decision(Action.HOLD, Reason.CANNOT_BE_SENT))
-                else:
-                    refusals += 1
-        if batch:
-            token, now = batch[0].token, self.clock()
-            for rescues in {due.rescues for due in batch}:
-                ids = [due.failure for due in batch if due.rescues == rescues and taken[due.failure]]
-                self.store.sent(token, ids, due_at=now + decide.lease(self.lease.run, rescues))
-            self.store.postpone(token, [one for one, ok in taken.items() if not ok], due_at=now + SEND_AGAIN)
-        return taken
+                self._stop(due, Decision(Action.HOLD, Reason.CANNOT_BE_SENT))
+                stopped.add(due.failure)
+        for rescues in {due.rescues for due in batch}:
+            ids = [due.failure for due in batch if due.rescues == rescues and due.failure not in refused]
+            self.store.sent(token, ids, due_at=now + decide.lease(self.lease.run, rescues))
+        again = [due for due in batch if due.failure in refused and due.failure not in stopped]
+        if again:
+            first = again[0]
+            why = refused[first.failure]
+            log.error(
+                "regrow could not send %d tasks, the first is %s [%s]: %s",
+                len(again),
+                first.task_name,
+                first.task_id,
+                why,
+            )
+            self.store.postpone(token, [due.failure for due in again], due_at=now + SEND_AGAIN)
+        return {due.failure: due.failure not in refused for due in batch}
 
     def _close(self, ended: Sequence[Due]) -> dict[int, bool]:
         """End tasks that Celery still waits for: by order first, from here if no worker took the order in time."""
-        ordered = self._send([due for due in ended if not due.closing], self._order)
-        forced = self._send([due for due in ended if due.closing], self.dispatcher.end)
+        first = [due for due in ended if not due.closing]
+        refused = dict(self.dispatcher.close(first))
+        lost = [due for due in first if due.failure in refused and refused[due.failure].permanent]
+        for due in lost:
+            why = refused.pop(due.failure)
+            log.error("regrow cannot order the end of task %s [%s]: %s", due.task_name, due.task_id, why)
+        ordered = self._settle([due for due in first if due not in lost], refused)
+        late = [due for due in ended if due.closing] + lost
+        forced = self._settle(late, self._end(late))
         self.store.closed([failure for failure, ok in forced.items() if ok], now=self.clock())
         return ordered | forced
 
-    def _order(self, due: Due) -> None:
-        try:
-            self.dispatcher.close(due)
-        except DispatchError as error:
-            if not error.permanent:
-                raise
-            log.error("regrow cannot order the end of task %s [%s]: %s", due.task_name, due.task_id, error)
-            self.dispatcher.end(due)
-            self.closed(due.failure)
+    def _end(self, late: Sequence[Due]) -> dict[int, DispatchError]:
+        refused: dict[int, DispatchError] = {}
+        for due in late:
+            try:
+                self.dispatcher.end(due)
+            except DispatchError as error:
+                refused[due.failure] = error
+        return refused
 
     def _deliver(self, *, telling: bool | None = None) -> tuple[int, int, bool]:
         """Deliver what the outbox holds; return how many went out, how many did not, and whether more may wait."""

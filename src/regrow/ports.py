@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+from regrow.errors import DispatchError
 from regrow.model import (
     Alert,
     Audience,
@@ -346,21 +347,13 @@ class Ledger(Protocol):
 
 
 class Dispatcher(Protocol):
-    """Puts a task back on the road."""
+    """Puts tasks back on the road."""
 
-    def retry(self, due: Due) -> None:
-        """Send the task again under its own id.
+    def retry(self, batch: Sequence[Due]) -> Mapping[int, DispatchError]:
+        """Send these tasks again under their own ids; return why the broker did not take some of them, by failure."""
 
-        Raises:
-            DispatchError: The broker did not take it.
-        """
-
-    def close(self, due: Due) -> None:
-        """Order a worker to fail the task with its stored error.
-
-        Raises:
-            DispatchError: The broker did not take it.
-        """
+    def close(self, batch: Sequence[Due]) -> Mapping[int, DispatchError]:
+        """Order workers to fail these tasks with their stored errors; return as `retry` does."""
 
     def end(self, due: Due) -> None:
         """Mark the task failed from here, because no worker took the order in time.
@@ -369,8 +362,8 @@ class Dispatcher(Protocol):
             DispatchError: The result backend did not take it.
         """
 
-    def ending(self, task_id: str) -> Ending | None:
-        """How the task has ended, as the result backend says; None if it has not, or cannot be asked."""
+    def endings(self, task_ids: Sequence[str]) -> Mapping[str, Ending]:
+        """How these tasks have ended, as the result backend says; what has not, or cannot be asked, is left out."""
 
 
 class Channel(Protocol):

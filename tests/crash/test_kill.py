@@ -19,12 +19,13 @@ from tests.celery_worker import QUICK, Site, gather, new_key, postgres_database,
 #: Leases short enough to wait for, long enough for a busy machine.
 SETTINGS = {**QUICK, "lease_seconds": 2}
 
-#: Every step of `Regrow.act` after which a dispatcher may die; `retry` is the publishing of one task.
-STEPS = ["after:claim:1", "before:retry:1", "after:retry:1", "after:retry:4", "before:sent:1", "after:sent:1"]
+#: Every step of `Regrow.act` after which a dispatcher may die; `retry` is the publishing of a batch, `letter` of one.
+STEPS = ["after:claim:1", "before:retry:1", "after:letter:1", "after:letter:4", "after:retry:1"]
+STEPS += ["before:sent:1", "after:sent:1"]
 
 #: Every step on the filesystem broker and SQLite; on the services those between the broker and the ledger.
 KILLS = [("files", step) for step in STEPS]
-KILLS += [(kind, step) for kind in ("redis", "postgres") for step in ("after:retry:4", "before:sent:1")]
+KILLS += [(kind, step) for kind in ("redis", "postgres") for step in ("after:letter:4", "before:sent:1")]
 
 
 @pytest.fixture(scope="module", params=["files", "redis", "postgres"])

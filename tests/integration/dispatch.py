@@ -1,7 +1,7 @@
 """A dispatcher process that can kill itself at any step of its work, decided from outside the product's code.
 
 REGROW_TEST_KILL is `<when>:<method>:<count>`: SIGKILL `before` or `after` the count-th call of that method of the store or of
-the dispatcher.
+the dispatcher; `after:letter:<count>`: when so many messages of a batch are out.
 """
 
 from __future__ import annotations
@@ -11,11 +11,18 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
+from celery.canvas import Signature
+
 from regrow import wiring
+from regrow.adapters.celery import publishing
 from regrow.adapters.celery.loop import run
 from tests.integration.proj_app import app
+
+#: Methods whose answer is what went wrong, so nothing if all went well.
+_BATCHES = ("retry", "close")
 
 
 class Deadly:
@@ -41,12 +48,14 @@ class Deadly:
             return method
 
         def armed(*args: Any, **kwargs: Any) -> Any:
-            # A look that finds nothing is no step of the work.
+            # An empty batch, and a look that finds nothing, are no steps of the work.
+            if args and args[0] == []:
+                return method(*args, **kwargs)
             if self._when == "before":
                 self._strike()
                 return method(*args, **kwargs)
             found = method(*args, **kwargs)
-            if found is None or found:
+            if found is None or found or name in _BATCHES:
                 self._strike()
             return found
 
@@ -58,6 +67,27 @@ class Deadly:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def die_after(letters: int) -> None:
+    """Be killed when so many messages of a batch are out, and the others are not."""
+    out = 0
+
+    def one_by_one(send: Callable[..., Any]) -> Callable[..., Any]:
+        def armed(self: Any, *args: Any, **more: Any) -> Any:
+            nonlocal out
+            batch = args[0] if args else [None]
+            for one in batch:
+                found = send(self, [one]) if args else send(self, **more)
+                out += 1
+                if out == letters:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return found
+
+        return armed
+
+    for kind, name in ((publishing._Redis, "send"), (publishing._Amqp, "send"), (Signature, "apply_async")):
+        setattr(kind, name, one_by_one(getattr(kind, name)))
+
+
 def main() -> int:
     """Run until SIGTERM, or until the chosen step."""
     logging.basicConfig(level=logging.INFO, stream=sys.stdout)
@@ -66,6 +96,8 @@ def main() -> int:
     kill = os.environ.get("REGROW_TEST_KILL")
     if kill:
         when, method, count = kill.split(":")
+        if method == "letter":
+            die_after(int(count))
         regrow = dataclasses.replace(
             regrow,
             store=Deadly(regrow.store, when, method, int(count)),

@@ -7,7 +7,7 @@ several dispatchers that may be killed at any point; and Celery's view of each t
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -70,34 +70,39 @@ class Broker(RecordingDispatcher):
     crash_in: int = -1
     lie: bool = False
 
-    def retry(self, due: Due) -> None:
-        """Publish a copy."""
-        self._publish(due, Header(due.failure, due.attempts + 1, due.token))
+    def retry(self, batch: Sequence[Due]) -> dict[int, DispatchError]:
+        """Publish copies."""
+        return self._publish(batch, close=False)
 
-    def close(self, due: Due) -> None:
-        """Publish an order to fail."""
-        self._publish(due, Header(due.failure, due.attempts + 1, due.token, close=True))
+    def close(self, batch: Sequence[Due]) -> dict[int, DispatchError]:
+        """Publish orders to fail."""
+        return self._publish(batch, close=True)
 
     def end(self, due: Due) -> None:
         """Mark the task failed."""
         self._step()
-        self._take(due, self.ended)
+        super().end(due)
         self.tasks[due.task_id].waits = False
         self._step()
 
-    def ending(self, task_id: str) -> Ending | None:
+    def endings(self, task_ids: Sequence[str]) -> dict[str, Ending]:
         """Ask the result backend."""
         self._step()
-        return Ending.SUCCEEDED if self.tasks[task_id].done else None
+        return {one: Ending.SUCCEEDED for one in task_ids if self.tasks[one].done}
 
-    def _publish(self, due: Due, header: Header) -> None:
-        self._step()
-        if not self.lie:
-            self._take(due, self.sent)
-        self.queue.append(Copy(self.tasks[due.task_id], header))
-        self._step()
-        if self.lie:
-            raise DispatchError("the connection broke after the message was out")
+    def _publish(self, batch: Sequence[Due], *, close: bool) -> dict[int, DispatchError]:
+        refused: dict[int, DispatchError] = {}
+        for due in batch:
+            self._step()
+            if self.lie:
+                refused[due.failure] = DispatchError("the connection broke after the message was out")
+            else:
+                refused |= self._take([due], self.sent)
+            if self.lie or due.failure not in refused:
+                header = Header(due.failure, due.attempts + 1, due.token, close=close)
+                self.queue.append(Copy(self.tasks[due.task_id], header))
+            self._step()
+        return refused
 
     def _step(self) -> None:
         if self.crash_in == 0:

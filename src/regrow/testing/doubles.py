@@ -125,39 +125,45 @@ class RecordingDispatcher:
     Args:
         refuse: Gives the error with which to refuse a task, or None to take it.
         done: Ids of tasks of which the result backend says that they have succeeded.
-        endings: What the result backend says of other tasks, by id.
+        endings_of: What the result backend says of other tasks, by id.
     """
 
     refuse: Callable[[Due], DispatchError | None] = lambda _due: None
     done: set[str] = field(default_factory=set)
-    endings: dict[str, Ending] = field(default_factory=dict)
+    endings_of: dict[str, Ending] = field(default_factory=dict)
     sent: list[Due] = field(default_factory=list)
     ordered: list[Due] = field(default_factory=list)
     ended: list[Due] = field(default_factory=list)
     tried: int = 0
 
-    def retry(self, due: Due) -> None:
-        """Keep a task that was to be sent again."""
-        self._take(due, self.sent)
+    def retry(self, batch: Sequence[Due]) -> dict[int, DispatchError]:
+        """Keep tasks that were to be sent again."""
+        return self._take(batch, self.sent)
 
-    def close(self, due: Due) -> None:
-        """Keep an order to fail."""
-        self._take(due, self.ordered)
+    def close(self, batch: Sequence[Due]) -> dict[int, DispatchError]:
+        """Keep orders to fail."""
+        return self._take(batch, self.ordered)
 
     def end(self, due: Due) -> None:
         """Keep a task that was to be marked failed."""
-        self._take(due, self.ended)
-
-    def ending(self, task_id: str) -> Ending | None:
-        """What the test said."""
-        return Ending.SUCCEEDED if task_id in self.done else self.endings.get(task_id)
-
-    def _take(self, due: Due, kept: list[Due]) -> None:
-        self.tried += 1
-        error = self.refuse(due)
-        if error is not None:
+        for error in self._take([due], self.ended).values():
             raise error
-        kept.append(due)
+
+    def endings(self, task_ids: Sequence[str]) -> dict[str, Ending]:
+        """What the test said."""
+        said = self.endings_of | dict.fromkeys(self.done, Ending.SUCCEEDED)
+        return {one: said[one] for one in task_ids if one in said}
+
+    def _take(self, batch: Sequence[Due], kept: list[Due]) -> dict[int, DispatchError]:
+        refused: dict[int, DispatchError] = {}
+        for due in batch:
+            self.tried += 1
+            error = self.refuse(due)
+            if error is None:
+                kept.append(due)
+            else:
+                refused[due.failure] = error
+        return refused
 
 
 @dataclass

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 from celery import Celery, states
-from celery.exceptions import CeleryError
-from kombu.exceptions import OperationalError
+from celery.backends.base import KeyValueStoreBackend
 
 from regrow.adapters.celery import envelope
+from regrow.adapters.celery.publishing import Publisher
 from regrow.errors import DispatchError
 from regrow.model import Due, Ending, Header
 
@@ -25,14 +27,17 @@ class CeleryDispatcher:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        self._publisher = Publisher(app)
 
-    def retry(self, due: Due) -> None:
-        """Send the task again."""
-        self._send(due, Header(due.failure, due.attempts + 1, due.token))
+    def retry(self, batch: Sequence[Due]) -> Mapping[int, DispatchError]:
+        """Send tasks again."""
+        return self._publisher.publish([(due, Header(due.failure, due.attempts + 1, due.token)) for due in batch])
 
-    def close(self, due: Due) -> None:
-        """Order a worker to fail the task with its stored error."""
-        self._send(due, Header(due.failure, due.attempts + 1, due.token, close=True, error=due.error))
+    def close(self, batch: Sequence[Due]) -> Mapping[int, DispatchError]:
+        """Order workers to fail tasks with their stored errors."""
+        return self._publisher.publish(
+            [(due, Header(due.failure, due.attempts + 1, due.token, close=True, error=due.error)) for due in batch]
+        )
 
     def end(self, due: Due) -> None:
         """Mark the task failed from here."""
@@ -43,20 +48,28 @@ class CeleryDispatcher:
         except Exception as error:  # each result backend raises what its driver raises
             raise DispatchError(f"the result backend did not take the end of the task: {error}") from error
 
-    def ending(self, task_id: str) -> Ending | None:
-        """How the task has ended, as the result backend says; None if it has not, or cannot be asked."""
-        try:
-            return _ENDINGS.get(self._app.backend.get_state(task_id))
-        except Exception:  # each result backend raises what its driver raises
-            return None
+    def endings(self, task_ids: Sequence[str]) -> Mapping[str, Ending]:
+        """How tasks have ended, as the result backend says."""
+        backend = self._app.backend
+        kept = self._kept(task_ids)
+        found: dict[str, Ending] = {}
+        for index, one in enumerate(task_ids):
+            try:
+                if kept is None:
+                    state = backend.get_state(one)
+                else:
+                    state = backend.decode_result(kept[index])["status"] if kept[index] else states.PENDING
+            except Exception:  # noqa: S112  # each result backend raises what its driver raises
+                continue
+            if state in _ENDINGS:
+                found[one] = _ENDINGS[state]
+        return found
 
-    def _send(self, due: Due, header: Header) -> None:
-        if due.envelope is None:
-            raise DispatchError("its call was not kept", permanent=True)
-        try:
-            signature, expires = envelope.revive(self._app, due)
-            signature.apply_async(headers=envelope.stamp(signature, replace(header, expires=expires)))
-        except (OperationalError, OSError, CeleryError) as error:
-            raise DispatchError(f"the broker did not take it: {error}") from error
-        except Exception as error:  # a call that no longer fits the task, or a user's publish hook
-            raise DispatchError(f"{type(error).__name__}: {error}", permanent=True) from error
+    def _kept(self, task_ids: Sequence[str]) -> list[Any] | None:
+        """What the result backend keeps of these tasks; None if it can only be asked for one at a time."""
+        backend = self._app.backend
+        if len(task_ids) > 1 and isinstance(backend, KeyValueStoreBackend):
+            with suppress(Exception):  # files, object stores ...
+                kept = backend.mget([backend.get_key_for_task(one) for one in task_ids])
+                return kept if isinstance(kept, list) and len(kept) == len(task_ids) else None
+        return None

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeGuard
 
-from celery import Celery, Task
+from celery import Task
 from celery.app.task import Context
-from celery.canvas import Signature
 from kombu.utils.json import dumps as _dumps
 from kombu.utils.json import loads as _loads
 
+from regrow.errors import DispatchError
 from regrow.model import Due, Header
 
 #: Message header under which a re-sent task says that it is one of ours.
@@ -20,6 +21,12 @@ HEADER = "regrow"
 
 #: What a broker adds on delivery and no sender may set.
 _DELIVERY_ONLY = ("redelivered", "consumer_tag", "delivery_tag")
+
+#: What a message says of its arguments, for those that show it.
+_DESCRIPTIONS = ("argsrepr", "kwargsrepr")
+
+#: The key under which kombu writes what JSON does not know.
+OBJECT = '"__type__"'
 
 _PLAIN = frozenset({int, float, bool, type(None)})
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -46,6 +53,10 @@ def keep(
     args, kwargs = call or (request.args, request.kwargs)
     signature = task.signature_from_request(request, args, kwargs, countdown=0, retries=request.retries or 0)
     options = {name: value for name, value in signature.options.items() if name not in _DELIVERY_ONLY}
+    for name in _DESCRIPTIONS:  # a caller may have given them so that no secret shows
+        said = getattr(request, name, None)
+        if said is not None:
+            options[name] = said
     if expires:
         options["expires"] = expires.isoformat() if isinstance(expires, datetime) else expires
     try:
@@ -103,29 +114,35 @@ def _same(kept: Any, read: Any, *, exact: bool) -> bool:
     return bool(kept == read or kept != kept)  # noqa: PLR0124  # NaN stays NaN
 
 
-def revive(app: Celery, due: Due) -> tuple[Signature, str]:
-    """The kept call, ready to be sent under its own task id, and the task's own expiry, '' if it has none.
+def unpack(due: Due) -> tuple[dict[str, Any], str]:
+    """The kept call, a signature as a dict, and the task's own expiry, '' if it has none.
 
     The expiry is no option of the call any longer: the decision to retry has looked at it, and a full queue must not
     revoke a parked task.
+
+    Raises:
+        DispatchError: Its call was not kept.
     """
-    call = _loads(due.envelope or "{}")
+    if due.envelope is None:
+        raise DispatchError("its call was not kept", permanent=True)
+    call: dict[str, Any] = _loads(due.envelope) if OBJECT in due.envelope else json.loads(due.envelope)
     options: dict[str, Any] = call["options"]
-    expires = str(options.pop("expires", None) or "")
+    expires = str(options.get("expires") or "")
+    options["expires"] = None
     if not due.parked:
         for name in _REPORTS:
             options.pop(name, None)
-    return Signature.from_dict(call, app=app), expires
+    return call, expires
 
 
-def stamp(signature: Signature, header: Header) -> dict[str, Any]:
+def stamped(headers: Mapping[str, Any] | None, header: Header) -> dict[str, Any]:
     """The message headers of a re-sent call: its own, and ours."""
-    ours = {"failure": header.failure, "attempt": header.attempt, "token": header.token}
+    ours: dict[str, Any] = {"failure": header.failure, "attempt": header.attempt, "token": header.token}
     if header.close:
         ours |= {"close": True, "error": header.error}
     if header.expires:
         ours |= {"expires": header.expires}
-    return {**(signature.options.get("headers") or {}), HEADER: ours}
+    return {**(headers or {}), HEADER: ours}
 
 
 def read_header(request: Context) -> Header | None:
