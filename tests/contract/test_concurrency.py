@@ -17,8 +17,9 @@ import psycopg
 import pytest
 from sqlalchemy import insert, select, text
 
-from regrow.adapters.sql import Database, SqlLedger, SqlStore, engine
+from regrow.adapters.sql import Database, SqlLedger, SqlStore
 from regrow.adapters.sql.direct import Direct
+from regrow.adapters.sql.kinds import kind as kinds
 from regrow.adapters.sql.tables import envelope, run
 from regrow.errors import LedgerError, Unkeepable
 from regrow.model import Header, State
@@ -168,7 +169,7 @@ def test_a_locked_ledger_is_an_error_within_the_bound(
     kind: str, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer that waits for another too long gives up with a LedgerError, and works again afterwards."""
-    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.3)
+    monkeypatch.setattr(kinds, "BUSY_SECONDS", 0.3)
     patient, holder = Database(store_url), Database(store_url)
     store = SqlStore(patient)
     with holder.write() as connection:
@@ -186,7 +187,7 @@ def test_a_lost_connection_heals(store: SqlStore, store_url: str) -> None:
     """A connection that PostgreSQL ends is replaced at the next use."""
     parked_task(store)
     with psycopg.connect(store_url.replace("+psycopg", ""), autocommit=True) as other:
-        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'regrow'"
+        end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'regrow'"
         assert other.execute(end).fetchall()
     assert len(claim(store)) == 1
 
