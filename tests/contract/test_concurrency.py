@@ -14,8 +14,10 @@ from threading import Barrier, Event
 from typing import Any
 
 import psycopg
+import pymysql
 import pytest
 from sqlalchemy import insert, select, text
+from sqlalchemy.engine import make_url
 
 from regrow.adapters.sql import Database, SqlLedger, SqlStore
 from regrow.adapters.sql.direct import Direct
@@ -172,11 +174,12 @@ def test_a_locked_ledger_is_an_error_within_the_bound(
     monkeypatch.setattr(kinds, "BUSY_SECONDS", 0.3)
     patient, holder = Database(store_url), Database(store_url)
     store = SqlStore(patient)
+    parked_task(store, task_id="held")
     with holder.write() as connection:
-        if kind == "postgresql":
-            connection.execute(text("LOCK TABLE regrow_failure"))
-        with pytest.raises(LedgerError, match="lock"):
-            parked_task(store)
+        if kind != "sqlite":
+            connection.execute(text("SELECT * FROM regrow_failure FOR UPDATE"))
+        with pytest.raises(LedgerError, match=r"(?i)lock"):
+            parked_task(store, task_id="held")
     assert not parked_task(store).duplicate
     patient.close()
     holder.close()
@@ -254,8 +257,8 @@ def test_a_forked_child_has_its_own_connection(kind: str, store: SqlStore, datab
     def backend() -> str:
         with database.read() as connection:
             dbapi = connection.connection.dbapi_connection
-            name = "SELECT pg_backend_pid()"
-            return str(id(dbapi) if kind == "sqlite" else connection.execute(text(name)).scalar_one())
+            name = {"postgresql": "pg_backend_pid()", "mariadb": "connection_id()"}.get(kind)
+            return str(connection.execute(text(f"SELECT {name}")).scalar_one() if name else id(dbapi))
 
     before = backend()
     reader, writer = os.pipe()
@@ -301,7 +304,9 @@ def test_a_claim_uses_the_partial_index(kind: str, store: SqlStore, database: Da
     seen: list[str] = []
     with database.write() as connection:
         connection.execute(text("UPDATE regrow_failure SET due_at = NULL, state = 'recovered' WHERE id % 100 > 0"))
-        connection.execute(text("ANALYZE" if kind == "postgresql" else "SELECT 1"))
+    analyze = {"postgresql": "ANALYZE", "mariadb": "ANALYZE TABLE regrow_failure"}.get(kind, "SELECT 1")
+    with database.write() as connection:
+        connection.execute(text(analyze)).close()
 
     def keep(_c: object, cursor: object, statement: str, parameters: object, *_: object) -> None:
         if "FROM regrow_failure" in statement and "ORDER BY" in statement:
@@ -321,6 +326,11 @@ def explain(kind: str, url: str, statement: str, parameters: object) -> str:
         with psycopg.connect(url.replace("+psycopg", "")) as connection:
             rows = connection.execute(f"EXPLAIN {statement}".encode(), parameters).fetchall()  # type: ignore[arg-type]
             return "\n".join(str(row[0]) for row in rows)
+    if kind == "mariadb":
+        with pymysql.connect(host="127.0.0.1", user="root", database=make_url(url).database) as other:
+            cursor = other.cursor(pymysql.cursors.DictCursor)
+            cursor.execute(f"EXPLAIN {statement}", parameters)
+            return "\n".join(str(row) for row in cursor.fetchall())
     with sqlite3.connect(url.removeprefix("sqlite:///")) as plain:
         rows = plain.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()  # type: ignore[call-overload]
     plain.close()

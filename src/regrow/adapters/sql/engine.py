@@ -27,7 +27,7 @@ class Database:
     """Opens the ledger's database lazily and anew in each process.
 
     Args:
-        url: SQLAlchemy URL, e.g. `sqlite:///regrow.db` or `postgresql+psycopg://user@host/db`.
+        url: SQLAlchemy URL, e.g. `sqlite:///regrow.db`, `postgresql+psycopg://user@host/db`, `mysql://user@host/db`.
         patience_seconds: How long a server may take for one statement before it counts as gone; None: for ever.
 
     Raises:
