@@ -63,12 +63,15 @@ TROUBLES = {
     1054: Trouble.NOT_MIGRATED,  # unknown column
     1213: Trouble.UNDONE,  # deadlock
     1020: Trouble.UNDONE,  # record has changed since last read
-    1153: Trouble.UNKEEPABLE,  # packet bigger than max_allowed_packet
     1040: Trouble.AWAY,  # too many connections
     1053: Trouble.AWAY,  # server shutdown in progress
     2002: Trouble.AWAY,  # cannot connect (socket)
     2003: Trouble.AWAY,  # cannot connect
 }
+
+#: Packet bigger than max_allowed_packet; server has gone away; lost connection.
+TOO_LARGE_OR_GONE = (1153, 2006, 2013)
+TOO_LARGE = "it is larger than the server's max_allowed_packet"
 
 #: Values that do not fit are errors, whatever the server is set to; quotes mean what SQLAlchemy means by them.
 SQL_MODE = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
@@ -125,10 +128,18 @@ class MySql(Kind):
     def run(self, raw: Any, text: str, rows: Sequence[Any]) -> list[Any]:
         """See `Kind`."""
         cursor = raw.cursor()
-        if len(rows) == 1:
-            cursor.execute(text, rows[0])
-        else:
-            cursor.executemany(text, rows)  # an INSERT goes as one statement of many rows
+        try:
+            if len(rows) == 1:
+                cursor.execute(text, rows[0])
+            else:
+                cursor.executemany(text, rows)  # an INSERT goes as one statement of many rows
+        except Exception as error:
+            # The server ends the connection over a statement that is too large, and often nobody hears why.
+            if _number(error) in TOO_LARGE_OR_GONE:
+                size = max(len(cursor.mogrify(text, row).encode(errors="replace")) for row in rows)
+                if size >= raw.regrow_limit:
+                    error.add_note(f"{TOO_LARGE}: {size} of {raw.regrow_limit} bytes")
+            raise
         return [cursor]
 
     # -- statements -------------------------------------------------------------------------------------------------
@@ -221,11 +232,14 @@ class MySql(Kind):
 
     def trouble(self, error: BaseException) -> Trouble:
         """See `Kind`."""
+        if _too_large(error):
+            return Trouble.UNKEEPABLE
         return TROUBLES.get(_number(error)) or super().trouble(error)
 
     def text(self, error: BaseException, url: URL) -> str:
         """See `Kind`."""
-        return " ".join(str(error.args[1]).split()) if _number(error) and error.args[1:] else super().text(error, url)
+        said = str(error.args[1]) if _number(error) and error.args[1:] else super().text(error, url)
+        return _too_large(error) or " ".join(said.split())
 
 
 @cache
@@ -274,6 +288,11 @@ def _number(error: BaseException | None) -> int:
     return number if isinstance(number, int) else 0
 
 
+def _too_large(error: BaseException) -> str:
+    """The note of a statement that was too large; empty if it was not."""
+    return next((one for one in getattr(error, "__notes__", ()) if one.startswith(TOO_LARGE)), "")
+
+
 def _refuse_old(engine: Engine, url: URL) -> None:
     name = "MariaDB" if engine.dialect.is_mariadb else "MySQL"  # type: ignore[attr-defined]  # the dialect's own
     version, needed = engine.dialect.server_version_info or (), OLDEST[name]
@@ -286,6 +305,8 @@ def _prepare(connection: Any) -> None:
     seconds = max(1, int(kind.BUSY_SECONDS))
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        cursor.execute("SELECT @@max_allowed_packet")
+        connection.regrow_limit = cursor.fetchone()[0]
         cursor.execute(f"SET SESSION innodb_lock_wait_timeout={seconds}, lock_wait_timeout={seconds}")
 
 
