@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -80,6 +81,29 @@ def test_a_connection_lost_inside_a_transaction(store: SqlStore, database: Datab
         with pytest.raises(LedgerError, match="cannot reach the ledger"):
             use()
     assert not parked_task(store).duplicate
+
+
+def test_a_child_holds_no_connection_of_its_parent(store: SqlStore, database: Database, store_url: str) -> None:
+    """A transaction that its process has given up ends at the server too, though a child was forked meanwhile."""
+    parked_task(store, task_id="a")
+    raw = database.engine.raw_connection()
+    connection: Any = raw.driver_connection
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM regrow_failure FOR UPDATE")
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writer)
+        os.read(reader, 1)  # until the parent has seen enough
+        os._exit(0)
+    os.close(reader)
+    try:
+        connection._force_close()  # as PyMySQL does when a server has been silent for too long
+        raw.invalidate()
+        a_regrow(store).handle([a_failure(task_id="a")])  # waits for the row
+    finally:
+        os.close(writer)
+        os.waitpid(child, 0)
 
 
 def test_a_server_that_is_silent_is_given_up(store_url: str) -> None:

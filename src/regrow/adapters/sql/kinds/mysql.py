@@ -14,10 +14,12 @@ How they differ from the other two, and what the ledger does about it:
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from sqlalchemy import (
     ColumnClause,
@@ -75,6 +77,30 @@ TOO_LARGE = "it is larger than the server's max_allowed_packet"
 
 #: Values that do not fit are errors, whatever the server is set to; quotes mean what SQLAlchemy means by them.
 SQL_MODE = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
+
+
+class _Inherited:
+    """Lets go of the parent's connections after a fork.
+
+    PyMySQL gives up a silent server by closing its end without a word. While a child holds the same end, the server
+    hears of no end, and keeps the row locks of a transaction that nobody will finish: every writer then waits in vain.
+    """
+
+    def __init__(self) -> None:
+        self._connections: WeakSet[Any] = WeakSet()
+        os.register_at_fork(after_in_child=self._let_go)
+
+    def add(self, connection: Any) -> None:
+        """Look after a connection."""
+        self._connections.add(connection)
+
+    def _let_go(self) -> None:
+        for connection in list(self._connections):
+            socket = connection._sock  # noqa: SLF001  # PyMySQL has no other way to it
+            # Not by the driver's own `close`: a thread of the parent may have been reading, and its lock is never free.
+            if socket is not None and (number := socket.detach()) >= 0:
+                os.close(number)
+        self._connections.clear()
 
 
 class MySql(Kind):
@@ -242,6 +268,9 @@ class MySql(Kind):
         return _too_large(error) or " ".join(said.split())
 
 
+_INHERITED = _Inherited()
+
+
 @cache
 def _plain(table: Table) -> Insert:
     """One statement as long as the process lives: see `Direct.run`."""
@@ -302,6 +331,7 @@ def _refuse_old(engine: Engine, url: URL) -> None:
 
 
 def _prepare(connection: Any) -> None:
+    _INHERITED.add(connection)
     seconds = max(1, int(kind.BUSY_SECONDS))
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
