@@ -56,7 +56,7 @@ train: setup ## Make the statistics again from tests/labels
 	@$(BIN)/python -m tools.train_statistics
 
 lock: setup ## Renew requirements.lock for Python 3.11-3.14 (needs uv on the PATH)
-	@uv pip compile pyproject.toml --group build --group app --group test --group bench --group check --universal \
+	@uv pip compile pyproject.toml --extra mysql --group build --group app --group test --group bench --group check --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q -o requirements.lock
 	@uv pip compile --group provoked -c requirements.lock --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q -o tests/provoked/requirements.lock

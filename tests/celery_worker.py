@@ -364,6 +364,21 @@ def postgres_database() -> Iterator[str]:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@contextmanager
+def mariadb_database() -> Iterator[str]:
+    """The same on MariaDB."""
+    require("127.0.0.1", 3306, "MariaDB")
+    import pymysql
+
+    name = f"regrow_test_{new_key()}"
+    with pymysql.connect(host="127.0.0.1", user="root", autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+        try:
+            yield f"mysql://root@127.0.0.1:3306/{name}"
+        finally:
+            cursor.execute(f"DROP DATABASE {name}")
+
+
 def alive(pid: int) -> bool:
     """True if the process runs and is no zombie."""
     try:

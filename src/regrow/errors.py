@@ -5,6 +5,7 @@ RegrowError
 │   └── StillParking   the ledger cannot be emptied while new tasks are parked in it
 ├── RuleError          a classification rule is wrong, or no engine will run its pattern
 ├── LedgerError        the ledger cannot be read or written
+│   ├── Deadlock       two writers waited for each other, and the database has undone what this one did
 │   ├── NotMigrated    its tables are missing or older than this version
 │   └── Unkeepable     it can be reached, and refuses a value for ever
 ├── SpoolError         facts could not be kept on disk while the ledger was away
@@ -36,6 +37,10 @@ class LedgerError(RegrowError):
     """The ledger cannot be read or written; `permanent` says that trying again is useless."""
 
     permanent = False
+
+
+class Deadlock(LedgerError):
+    """Two writers waited for each other, and the database has undone this one's transaction: it may run once more."""
 
 
 class NotMigrated(LedgerError):

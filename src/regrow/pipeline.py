@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from regrow import decide, notify
 from regrow.capture.clean import text_of
-from regrow.errors import DeliveryError, DispatchError
+from regrow.errors import Deadlock, DeliveryError, DispatchError
 from regrow.model import (
     CATEGORIES,
     Action,
@@ -126,11 +126,18 @@ class Regrow:
                 for failure, verdict, (plan, _) in zip(failures, verdicts, plans, strict=True)
             )
         )
-        with self.store.transaction(durable=only_copy) as ledger:
-            histories = ledger.histories(failures)
-            return ledger.write(
-                [self._line(*one, now) for one in zip(failures, verdicts, plans, histories, strict=True)]
-            )
+
+        def record() -> list[Handled]:
+            with self.store.transaction(durable=only_copy) as ledger:
+                histories = ledger.histories(failures)
+                return ledger.write(
+                    [self._line(*one, now) for one in zip(failures, verdicts, plans, histories, strict=True)]
+                )
+
+        try:
+            return record()
+        except Deadlock:  # nothing of it was kept
+            return record()
 
     def _line(
         self, failure: Failure, verdict: Verdict, planned: tuple[Plan | None, str], history: History, now: datetime

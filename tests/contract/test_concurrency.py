@@ -14,11 +14,14 @@ from threading import Barrier, Event
 from typing import Any
 
 import psycopg
+import pymysql
 import pytest
 from sqlalchemy import insert, select, text
+from sqlalchemy.engine import make_url
 
-from regrow.adapters.sql import Database, SqlLedger, SqlStore, engine
+from regrow.adapters.sql import Database, SqlLedger, SqlStore
 from regrow.adapters.sql.direct import Direct
+from regrow.adapters.sql.kinds import kind as kinds
 from regrow.adapters.sql.tables import envelope, run
 from regrow.errors import LedgerError, Unkeepable
 from regrow.model import Header, State
@@ -168,14 +171,15 @@ def test_a_locked_ledger_is_an_error_within_the_bound(
     kind: str, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer that waits for another too long gives up with a LedgerError, and works again afterwards."""
-    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.3)
+    monkeypatch.setattr(kinds, "BUSY_SECONDS", 0.3)
     patient, holder = Database(store_url), Database(store_url)
     store = SqlStore(patient)
+    parked_task(store, task_id="held")
     with holder.write() as connection:
-        if kind == "postgresql":
-            connection.execute(text("LOCK TABLE regrow_failure"))
-        with pytest.raises(LedgerError, match="lock"):
-            parked_task(store)
+        if kind != "sqlite":
+            connection.execute(text("SELECT * FROM regrow_failure FOR UPDATE"))
+        with pytest.raises(LedgerError, match=r"(?i)lock"):
+            parked_task(store, task_id="held")
     assert not parked_task(store).duplicate
     patient.close()
     holder.close()
@@ -186,7 +190,7 @@ def test_a_lost_connection_heals(store: SqlStore, store_url: str) -> None:
     """A connection that PostgreSQL ends is replaced at the next use."""
     parked_task(store)
     with psycopg.connect(store_url.replace("+psycopg", ""), autocommit=True) as other:
-        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'regrow'"
+        end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'regrow'"
         assert other.execute(end).fetchall()
     assert len(claim(store)) == 1
 
@@ -253,8 +257,8 @@ def test_a_forked_child_has_its_own_connection(kind: str, store: SqlStore, datab
     def backend() -> str:
         with database.read() as connection:
             dbapi = connection.connection.dbapi_connection
-            name = "SELECT pg_backend_pid()"
-            return str(id(dbapi) if kind == "sqlite" else connection.execute(text(name)).scalar_one())
+            name = {"postgresql": "pg_backend_pid()", "mariadb": "connection_id()"}.get(kind)
+            return str(connection.execute(text(f"SELECT {name}")).scalar_one() if name else id(dbapi))
 
     before = backend()
     reader, writer = os.pipe()
@@ -300,7 +304,9 @@ def test_a_claim_uses_the_partial_index(kind: str, store: SqlStore, database: Da
     seen: list[str] = []
     with database.write() as connection:
         connection.execute(text("UPDATE regrow_failure SET due_at = NULL, state = 'recovered' WHERE id % 100 > 0"))
-        connection.execute(text("ANALYZE" if kind == "postgresql" else "SELECT 1"))
+    analyze = {"postgresql": "ANALYZE", "mariadb": "ANALYZE TABLE regrow_failure"}.get(kind, "SELECT 1")
+    with database.write() as connection:
+        connection.execute(text(analyze)).close()
 
     def keep(_c: object, cursor: object, statement: str, parameters: object, *_: object) -> None:
         if "FROM regrow_failure" in statement and "ORDER BY" in statement:
@@ -320,6 +326,11 @@ def explain(kind: str, url: str, statement: str, parameters: object) -> str:
         with psycopg.connect(url.replace("+psycopg", "")) as connection:
             rows = connection.execute(f"EXPLAIN {statement}".encode(), parameters).fetchall()  # type: ignore[arg-type]
             return "\n".join(str(row[0]) for row in rows)
+    if kind == "mariadb":
+        with pymysql.connect(host="127.0.0.1", user="root", database=make_url(url).database) as other:
+            cursor = other.cursor(pymysql.cursors.DictCursor)
+            cursor.execute(f"EXPLAIN {statement}", parameters)
+            return "\n".join(str(row) for row in cursor.fetchall())
     with sqlite3.connect(url.removeprefix("sqlite:///")) as plain:
         rows = plain.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()  # type: ignore[call-overload]
     plain.close()

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
 from regrow import wiring
 from regrow.adapters.sql import Database, SqlLedger, SqlStore
+from regrow.adapters.sql.tables import lesson
 from regrow.capture import causes_from_text, fingerprint
 from regrow.config import Settings
 from regrow.errors import RuleError
@@ -21,7 +22,7 @@ from regrow.model import Failure, Handled, OwnRule, Record, RuleState, State
 from regrow.oversight import Oversight
 from regrow.school import PAGE, School
 from regrow.teach import Trial
-from regrow.testing import a_lesson
+from regrow.testing import START, a_lesson
 
 COURIER = ("courier SF quota used up 1", "Courier YTO quota is used up", "the courier has no quota")
 
@@ -246,12 +247,8 @@ def test_what_a_newer_version_has_written(school: School, store: SqlStore, datab
     """A rule with a field that this version does not know is read all the same; what it does not understand is not."""
     store.teach([a_lesson()], last=0)
     with database.write() as connection:
-        connection.execute(
-            text(
-                "INSERT INTO regrow_lesson (at, by, kind, subject, category, body) SELECT at, by, 'add', 'r', 'unknown',"
-                """ '{"moon": 1, "rule": {"category": "unknown", "patterns": ["p"], "moon": [1]}}' FROM regrow_lesson"""
-            )
-        )
-        connection.execute(text("INSERT INTO regrow_lesson (at, by, kind, subject, category, body)"
-                                " SELECT at, by, 'moon', 'x', '', '{}' FROM regrow_lesson"))  # fmt: skip
+        row = {"at": START, "by": "ann"}
+        rule = '{"moon": 1, "rule": {"category": "unknown", "patterns": ["p"], "moon": [1]}}'
+        connection.execute(insert(lesson).values(**row, kind="add", subject="r", category="unknown", body=rule))
+        connection.execute(insert(lesson).values(**row, kind="moon", subject="x", category="", body="{}"))
     assert school.lessons().rules["r"].patterns == ("p",)

@@ -364,9 +364,11 @@ def test_a_row_that_cannot_be_read_stops_nobody(bench: Bench, database: Database
     """It is said, and never tried again; a field of a newer version does not matter."""
     bench.it.handle([a_failure(DATA, task_id="a"), a_failure(DATA, task_id="b"), a_failure(DATA, task_id="c")])
     with database.write() as connection:
-        connection.execute(text("UPDATE regrow_outbox SET message='not json' WHERE key LIKE 'a:1:hand_over%'"))
-        newer = """UPDATE regrow_outbox SET message = '{"new": 1, ' || substr(message, 2) WHERE key LIKE 'b:%'"""
-        connection.execute(text(newer))
+        connection.execute(
+            text("UPDATE regrow_outbox SET message='not json' WHERE regrow_outbox.key LIKE 'a:1:hand_over%'")
+        )
+        newer = """replace(message, '"audience"', '"new": 1, "audience"')"""
+        connection.execute(text(f"UPDATE regrow_outbox SET message = {newer} WHERE regrow_outbox.key LIKE 'b:%'"))
     bench.act()
     assert sorted(one.task_id for one in bench.log.messages) == ["b", "c"]
     assert all("cannot be read" in one for one in bench.it.ledger.undelivered(limit=9))

@@ -1,4 +1,4 @@
-"""The ledger keeps the contract of `ports.Store`, on both databases."""
+"""The ledger keeps the contract of `ports.Store`, on each kind of database."""
 
 from __future__ import annotations
 

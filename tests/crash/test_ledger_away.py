@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 
 from regrow.adapters.spool import Spool
 from regrow.model import State
-from tests.celery_worker import QUICK, Site, new_key, postgres_database, site, until
+from tests.celery_worker import QUICK, Site, mariadb_database, new_key, postgres_database, site, until
 from tests.fault_proxy import FaultProxy
 
 SETTINGS = {**QUICK, "max_recovery_attempts": 3}
@@ -76,12 +76,15 @@ def assert_all_came_in_once(made: Site, sent: Sent) -> None:
     assert Spool(made.folder / "spool", limit_bytes=1).size() == 0
 
 
-@pytest.fixture(scope="module")
-def away(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, FaultProxy, Sent]]:
-    """A worker on Redis and a dispatcher, their ledger on PostgreSQL behind a proxy."""
-    with postgres_database() as address:
+@pytest.fixture(scope="module", params=["postgresql", "mariadb"])
+def away(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Site, FaultProxy, Sent]]:
+    """A worker on Redis and a dispatcher, their ledger on a server behind a proxy."""
+    database, port = {"postgresql": (postgres_database, 5432), "mariadb": (mariadb_database, 3306)}[request.param]
+    with database() as address:
         url = make_url(address)
-        proxy = FaultProxy(5432)
+        proxy = FaultProxy(port)
         settings = {**SETTINGS, "database_url": url.set(port=proxy.port).render_as_string()}
         try:
             with site(tmp_path_factory.mktemp("away"), "redis", regrow=settings) as made:
@@ -93,7 +96,7 @@ def away(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Fault
 
 
 @pytest.mark.parametrize("fault", ["stop", "freeze"])
-def test_postgresql_goes_away_under_load(away: tuple[Site, FaultProxy, Sent], fault: str) -> None:
+def test_a_server_goes_away_under_load(away: tuple[Site, FaultProxy, Sent], fault: str) -> None:
     """Tasks fail before, while and after the database is stopped, or takes bytes and answers nothing."""
     made, proxy, sent = away
     sent |= load(made)

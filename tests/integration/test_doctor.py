@@ -20,7 +20,7 @@ import pytest
 from regrow import wiring
 from regrow.adapters.sql import Database, SqlStore
 from regrow.model import DISPATCHER, WORKER, Member, State
-from tests.celery_worker import QUICK, ROOT, Site, new_key, postgres_database, site, until
+from tests.celery_worker import QUICK, ROOT, Site, mariadb_database, new_key, postgres_database, site, until
 from tests.integration import proj_site
 
 #: Nothing listens there.
@@ -214,9 +214,10 @@ def test_ledger_down(tmp_path: Path) -> None:
         assert "geheim" not in told.out
 
 
-def test_ledger_on_postgresql(tmp_path: Path) -> None:
-    """The same on PostgreSQL, whose clock is asked too."""
-    with postgres_database() as url, alone(tmp_path, regrow={**TRACKED, "database_url": url}) as made:
+@pytest.mark.parametrize("database", [postgres_database, mariadb_database], ids=["postgresql", "mariadb"])
+def test_ledger_on_a_server(database: Any, tmp_path: Path) -> None:
+    """The same on a server, whose clock is asked too."""
+    with database() as url, alone(tmp_path, regrow={**TRACKED, "database_url": url}) as made:
         made.worker()
         made.dispatcher_process()
         until(lambda: len(made.ledger.members()) == 2, "both signs of life")

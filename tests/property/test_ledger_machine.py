@@ -33,6 +33,7 @@ from regrow.model import DATA, NETWORK, SYSTEM, UNKNOWN, Due, Ending, Header, Re
 from regrow.pipeline import DUE_STATES
 from regrow.ports import Store
 from regrow.testing import GUIDE, FrozenClock, RecordingDispatcher, a_failure, a_regrow
+from tests.conftest import empty_mariadb
 
 CATEGORY = st.sampled_from([NETWORK, SYSTEM, NETWORK, DATA, NETWORK, UNKNOWN])
 RARELY = st.sampled_from([False, False, False, True])
@@ -440,3 +441,14 @@ def test_any_order_on_postgresql(migrated: Callable[[str], str]) -> None:
             return url
 
         run(new_url, examples=15, steps=30)
+
+
+def test_any_order_on_mariadb(migrated: Callable[[str], str]) -> None:
+    """The ledger stays true on MariaDB."""
+    url = migrated("mariadb")
+
+    def new_url() -> str:
+        empty_mariadb(url)
+        return url
+
+    run(new_url, examples=15, steps=30)

@@ -125,7 +125,9 @@ def test_observe_is_the_default() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "mysql://user:s3cret@host/db",
+        "oracle://user:s3cret@host/db",
+        "mysql+mysqldb://user:s3cret@host/db",
+        "mysql://user:s3cret@host",
         "postgresql+nothing://user:s3cret@host/db",
         "postgresql://user:s3cret@host:port/db",
         "//user:s3cret@host",

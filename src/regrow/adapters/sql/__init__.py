@@ -1,4 +1,4 @@
-"""The ledger: SQLAlchemy Core over SQLite and PostgreSQL."""
+"""The ledger: SQLAlchemy Core over SQLite, PostgreSQL, MariaDB and MySQL."""
 
 from regrow.adapters.sql.engine import Database
 from regrow.adapters.sql.reads import SqlLedger

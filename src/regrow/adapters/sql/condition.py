@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from regrow.adapters.sql.engine import Database
 from regrow.adapters.sql.migrate import newest, revision_of
 from regrow.adapters.sql.reads import SqlLedger
-from regrow.adapters.sql.tables import Instant
 from regrow.errors import LedgerError, NotMigrated
 from regrow.model import LedgerFacts
 from regrow.ports import Clock
@@ -23,9 +22,9 @@ def ledger_facts(database: Database, clock: Clock) -> LedgerFacts:
         with database.read() as connection:
             revision = revision_of(connection)
             skew = 0.0
-            if not database.sqlite:  # its clock is this machine's
+            if (its_clock := database.kind.now()) is not None:
                 before = clock()
-                theirs = connection.execute(select(func.clock_timestamp(type_=Instant))).scalar_one()
+                theirs = connection.execute(select(its_clock)).scalar_one()
                 # The answer was true somewhere between question and answer.
                 skew = (before + (clock() - before) / 2 - theirs).total_seconds()
         if revision != needed:

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
+from regrow.adapters.sql.kinds import Kind
 from regrow.errors import Unkeepable
 
 _Convert = Callable[[Any], Any] | None
@@ -67,13 +68,15 @@ class Direct:
 
     Args:
         connection: The driver's connection.
-        dialect: The database's.
+        kind: The database's.
+        dialect: SQLAlchemy's for it.
         prepared: The statements that this database has seen before; grows.
     """
 
-    def __init__(self, connection: Any, dialect: Dialect, prepared: dict[Any, Prepared]) -> None:
-        self.dialect = dialect
+    def __init__(self, connection: Any, kind: Kind, dialect: Dialect, prepared: dict[Any, Prepared]) -> None:
+        self.kind = kind
         self._connection = connection
+        self._dialect = dialect
         self._prepared = prepared
 
     def run(self, statement: Executable, rows: Sequence[Mapping[str, object]]) -> list[Any]:
@@ -86,18 +89,33 @@ class Direct:
         Raises:
             Unkeepable: A value is none that its column can keep.
         """
+        prepared, cursors = self._execute(statement, rows)
+        return [row for cursor in cursors for row in prepared.rows(cursor)] if prepared is not None else []
+
+    def each(self, statement: Executable, rows: Sequence[Mapping[str, object]]) -> list[list[Any]]:
+        """The same for a statement that returns something; what came back for each row by itself."""
+        prepared, cursors = self._execute(statement, rows)
+        return [prepared.rows(cursor) for cursor in cursors] if prepared is not None else []
+
+    def cursors(self, statement: Executable, rows: Sequence[Mapping[str, object]]) -> list[Any]:
+        """The same; the driver's cursors."""
+        return self._execute(statement, rows)[1]
+
+    def _execute(
+        self, statement: Executable, rows: Sequence[Mapping[str, object]]
+    ) -> tuple[Prepared | None, list[Any]]:
         if not rows:
-            return []
+            return None, []
         key = (statement, *rows[0])
         prepared = self._prepared.get(key)
         if prepared is None:
-            prepared = self._prepared[key] = Prepared(statement, list(rows[0]), self.dialect)
+            prepared = Prepared(self.kind.statement(statement), list(rows[0]), self._dialect)
+            self._prepared[key] = prepared
         try:
             values = [prepared.values(row) for row in rows]
         except (TypeError, ValueError, OverflowError) as error:
             raise Unkeepable(f"the ledger cannot keep this: {error}") from error
-        cursors = [self._connection.execute(prepared.text, one) for one in values]
-        return [row for cursor in cursors for row in prepared.rows(cursor)]
+        return prepared, self.kind.run(self._connection, prepared.text, values)
 
 
 def _row_class(names: Sequence[str]) -> Callable[..., Any]:

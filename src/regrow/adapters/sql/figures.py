@@ -77,10 +77,7 @@ class Counting:
 
     def _seconds(self, begin: Any, end: Any) -> ColumnElement[float]:
         """The seconds between two instants; none if the clock went back."""
-        if self._database.sqlite:
-            seconds: Any = (func.julianday(end) - func.julianday(begin)) * 86400
-        else:
-            seconds = func.extract("epoch", end - begin)
+        seconds: Any = self._database.kind.seconds(begin, end)
         return case((seconds > 0, seconds), else_=0.0)
 
     def breakdown(self, since: datetime, now: datetime) -> Breakdown:

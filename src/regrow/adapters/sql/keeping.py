@@ -20,6 +20,9 @@ from regrow.model import Deed, Message, Reason, Record, State
 _NEEDS_PERSON = (State.HANDED_OVER, State.EXHAUSTED, State.HELD)
 
 
+_OPEN = alert.c.closed_at.is_(None)
+
+
 class Keeping(Part):
     """The part of the ledger (`ports.Store`) that is not on the way of a failing task."""
 
@@ -31,9 +34,11 @@ class Keeping(Part):
         ids = list(failures)
         if ids:
             with self._database.write() as connection:
-                # In one order, as locks are taken: see SqlTransaction._known.
+                # In one order, as locks are taken: see SqlTransaction._known. MySQL takes no such SELECT in the UPDATE.
                 mine = select(failure.c.id).where(failure.c.id.in_(ids), guard).order_by(failure.c.id).with_for_update()
-                connection.execute(update(failure).where(failure.c.id.in_(mine), guard).values(**values))
+                locked = connection.execute(mine).scalars().all()
+                if locked:
+                    connection.execute(update(failure).where(failure.c.id.in_(locked)).values(**values))
 
     # -- what persons decide ----------------------------------------------------------------------------------------
 
@@ -90,14 +95,11 @@ class Keeping(Part):
     def take_lease(self, name: str, *, now: datetime, until: datetime) -> str | None:
         """Be the only one who does `name` until then."""
         token = uuid4().hex
-        statement = self._insert()(lease).values(name=name, token=token, until=until)
-        statement = statement.on_conflict_do_update(
-            index_elements=["name"],
-            set_={"token": statement.excluded.token, "until": statement.excluded.until},
-            where=lease.c.until <= now,
+        statement = self._kind.putting(
+            lease, ["name"], lambda new: {"token": new.token, "until": new.until}, where=lease.c.until <= now
         )
         with self._database.write() as connection:
-            connection.execute(statement)
+            connection.execute(statement.values(name=name, token=token, until=until))
             holder = connection.execute(select(lease.c.token).where(lease.c.name == name)).scalar_one()
         return token if holder == token else None
 
@@ -144,68 +146,54 @@ class Keeping(Part):
 
     def counted(self, process: str, minute: datetime, *, runs: int, failed: int) -> None:
         """A process ran so many tasks in this minute."""
-        statement = self._insert()(run).values(minute=minute, process=process, runs=runs, failed=failed)
+        statement = self._kind.putting(
+            run,
+            ["minute", "process"],
+            lambda new: {"runs": run.c.runs + new.runs, "failed": run.c.failed + new.failed},
+        )
         with self._database.write() as connection:
-            connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["minute", "process"],
-                    set_={
-                        "runs": run.c.runs + statement.excluded.runs,
-                        "failed": run.c.failed + statement.excluded.failed,
-                    },
-                )
-            )
+            connection.execute(statement.values(minute=minute, process=process, runs=runs, failed=failed))
 
     # -- alerts and inboxes -----------------------------------------------------------------------------------------
 
     def count_alert(self, message: Message, *, now: datetime) -> None:
         """Open an alert for the message's group, or count the message to the open one."""
-        statement = self._insert()(alert).values(**_alert_row(message, now))
-        new = statement.excluded
-        same = alert.c.last_key == new.last_key
+
+        def counted(new: Any) -> dict[str, Any]:
+            return {
+                "count": alert.c.count + case((alert.c.last_key == new.last_key, 0), else_=1),
+                "category": new.category,
+                "priority": new.priority,
+                "title": new.title,
+                "body": new.body,
+                "last_at": new.last_at,
+                "last_key": new.last_key,
+            }
+
+        statement = self._kind.putting(alert, ["about"], counted, only=_OPEN)
         with self._database.write() as connection:
-            connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["about"],
-                    index_where=alert.c.closed_at.is_(None),
-                    set_={
-                        "count": alert.c.count + case((same, 0), else_=1),
-                        "category": new.category,
-                        "priority": new.priority,
-                        "title": new.title,
-                        "body": new.body,
-                        "last_at": new.last_at,
-                        "last_key": new.last_key,
-                    },
-                )
-            )
+            connection.execute(statement.values(**_alert_row(message, now)))
 
     def raise_alert(self, message: Message, told: Sequence[Message], *, now: datetime) -> bool:
         """Open an alert and tell people, unless one is open for its group."""
-        statement = (
-            self._insert()(alert)
-            .values(**_alert_row(message, now))
-            .on_conflict_do_nothing(index_elements=["about"], index_where=alert.c.closed_at.is_(None))
-            .returning(alert.c.id)
-        )
         with self._database.write() as connection:
-            opened = connection.execute(statement).first() is not None
+            opened = self._kind.insert_one(connection, alert, "about", _alert_row(message, now), _OPEN)
             if opened:
-                insert_messages(connection, [coding.message_row(None, one, now) for one in told])
+                insert_messages(connection, self._kind, [coding.message_row(None, one, now) for one in told])
         return opened
 
     def clear_alert(self, group: str, told: Sequence[Message], *, now: datetime) -> bool:
         """Close the open alert of a group and tell people."""
-        opened = and_(alert.c.about == group, alert.c.closed_at.is_(None))
+        opened = and_(alert.c.about == group, _OPEN)
         with self._database.write() as connection:
             closed = connection.execute(update(alert).where(opened).values(closed_at=now)).rowcount
             if closed:
-                insert_messages(connection, [coding.message_row(None, one, now) for one in told])
+                insert_messages(connection, self._kind, [coding.message_row(None, one, now) for one in told])
         return bool(closed)
 
     def close_alert(self, one: int, *, now: datetime, by: str = "") -> bool:
         """An administrator closes an alert."""
-        opened = and_(alert.c.id == one, alert.c.closed_at.is_(None))
+        opened = and_(alert.c.id == one, _OPEN)
         return self._changed(update(alert).where(opened).values(closed_at=now, closed_by=by))
 
     def settle_alerts(self, *, now: datetime) -> int:
@@ -216,7 +204,7 @@ class Keeping(Part):
             .exists()
         )
         # An alert without a category is about no failure.
-        about_failures = and_(alert.c.closed_at.is_(None), alert.c.category != "")
+        about_failures = and_(_OPEN, alert.c.category != "")
         with self._database.write() as connection:
             return int(
                 connection.execute(update(alert).where(about_failures, not_(needed)).values(closed_at=now)).rowcount
@@ -225,9 +213,9 @@ class Keeping(Part):
     def put_notice(self, message: Message, *, now: datetime) -> None:
         """Put a message into its user's inbox."""
         row = {"key": message.key, "user_id": message.user_id, "title": message.title, "body": message.body}
-        statement = self._insert()(notice).values(**row, task_id=message.task_id, created_at=now)
+        statement = self._kind.adding(notice, ["key"]).values(**row, task_id=message.task_id, created_at=now)
         with self._database.write() as connection:
-            connection.execute(statement.on_conflict_do_nothing(index_elements=["key"]))
+            connection.execute(statement)
 
     def read_notice(self, one: int, *, now: datetime) -> bool:
         """The user has read it."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, func, insert, or_, select, text, update
+from sqlalchemy import Row, Select, and_, func, insert, or_, select, update
 
 from regrow.adapters.sql.part import Part
 from regrow.adapters.sql.tables import attempt, envelope, failure, lesson
@@ -34,9 +34,8 @@ class LessonOrders(Part):
     def teach(self, lessons: Sequence[Lesson], *, last: int, failure: int | None = None) -> bool:
         """Write lessons into the journal, if its last line is still `last`."""
         with self._database.write(durable=True) as connection:
-            if not self._database.sqlite:
-                # One writer at a time: whoever has read a line must never meet a smaller number later.
-                connection.execute(text("LOCK TABLE regrow_lesson IN SHARE ROW EXCLUSIVE MODE"))
+            # One writer at a time: whoever has read a line must never meet a smaller number later.
+            self._kind.lock_journal(connection)
             if (connection.execute(select(func.max(lesson.c.id))).scalar() or 0) != last:
                 return False
             for one in lessons:

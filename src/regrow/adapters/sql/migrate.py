@@ -6,12 +6,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from regrow.adapters.sql.engine import Database
-
-#: Key of PostgreSQL's advisory lock, so that two upgrades at once wait for each other; any fixed number of our own.
-UPGRADE_LOCK = 0x52454752
 
 
 def upgrade(database: Database) -> tuple[str | None, str]:
@@ -22,9 +19,7 @@ def upgrade(database: Database) -> tuple[str | None, str]:
     """
     config = Config()
     config.set_main_option("script_location", "regrow:adapters/migrations")
-    with database.write(durable=True) as connection:
-        if not database.sqlite:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
+    with database.write(durable=True) as connection, database.kind.upgrading(connection):
         before = revision_of(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, case, delete, func, or_, select
+from sqlalchemy import Row, and_, case, delete, or_, select
 
 from regrow.adapters import failure_json
 from regrow.adapters.sql import coding
 from regrow.adapters.sql.part import Part
-from regrow.adapters.sql.tables import TASK_ID_LIMIT, Instant, begun, folded, member
+from regrow.adapters.sql.tables import TASK_ID_LIMIT, begun, folded, member
 from regrow.decide import DEATH_WINDOW
 from regrow.model import Begun, Failure, Member
 
@@ -30,16 +30,14 @@ class Presence(Part):
     def beat(self, one: Member) -> float:
         """A process is alive."""
         row = {name: getattr(one, name) for name in Member.__slots__} | {"queues": json.dumps(one.queues)}
-        statement = self._insert()(member).values(**row)
         changing = ("seen_at", "queues", "skew_seconds", "spooled_bytes")
-        statement = statement.on_conflict_do_update(
-            index_elements=["boot"], set_={name: statement.excluded[name] for name in changing}
-        )
+        statement = self._kind.putting(member, ["boot"], lambda new: {name: new[name] for name in changing})
+        clock = self._kind.now()
         with self._database.write() as connection:
-            connection.execute(statement)
-            if self._database.sqlite:  # its clock is this machine's
+            connection.execute(statement.values(**row))
+            if clock is None:
                 return 0.0
-            theirs: datetime = connection.execute(select(func.clock_timestamp(type_=Instant))).scalar_one()
+            theirs: datetime = connection.execute(select(clock)).scalar_one()
         return (one.seen_at - theirs).total_seconds()
 
     def gone(self, boot: str) -> None:
@@ -60,14 +58,11 @@ class Presence(Part):
             "facts": facts,
             "rescues": 0,
         }
-        statement = self._insert()(begun).values(**row)
-        statement = statement.on_conflict_do_update(
-            index_elements=["task_id"],
-            set_={name: statement.excluded[name] for name in ("boot", "at", "coding", "facts")},
-        )
+        changing = ("boot", "at", "coding", "facts")
+        statement = self._kind.putting(begun, ["task_id"], lambda new: {name: new[name] for name in changing})
         # Were it lost with the power, so would be the task.
         with self._database.write(durable=True) as connection:
-            connection.execute(statement)
+            connection.execute(statement.values(**row))
 
     def finish(self, task_id: str, boot: str) -> bool:
         """A worker has ended a task, in whatever way."""
@@ -79,17 +74,19 @@ class Presence(Part):
         """A worker begins a task that the broker has delivered again."""
         row = {"task_id": task_id, "boot": "", "at": now, "coding": "json", "facts": b""}
         row |= {"rescues": 1, "rescues_since": now}
-        statement = self._insert()(begun).values(**row)
         recent = begun.c.rescues_since > now - DEATH_WINDOW
-        statement = statement.on_conflict_do_update(
-            index_elements=["task_id"],
-            set_={
+        statement = self._kind.putting(
+            begun,
+            ["task_id"],
+            lambda new: {
                 "rescues": case((recent, begun.c.rescues + 1), else_=1),
-                "rescues_since": case((recent, begun.c.rescues_since), else_=statement.excluded.rescues_since),
+                "rescues_since": case((recent, begun.c.rescues_since), else_=new.rescues_since),
             },
-        ).returning(begun.c.rescues)
+        )
+        count = select(begun.c.rescues).where(begun.c.task_id == task_id)
         with self._database.write(durable=True) as connection:
-            return int(connection.execute(statement).scalar_one())
+            connection.execute(statement.values(**row))
+            return int(connection.execute(count).scalar_one())
 
     def begun(self, task_id: str) -> Begun | None:
         """What is known of a task that was begun and has not ended."""

@@ -1,4 +1,4 @@
-"""The ledger on SQLAlchemy Core: set-based statements, one transaction each, the same for SQLite and PostgreSQL."""
+"""The ledger on SQLAlchemy Core: set-based statements, one transaction each, the same for each kind of database."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from regrow.adapters.sql import coding
 from regrow.adapters.sql.draining import DrainOrders
 from regrow.adapters.sql.keeping import Keeping
 from regrow.adapters.sql.lessons import LessonOrders
+from regrow.adapters.sql.part import once_more
 from regrow.adapters.sql.presence import Presence
 from regrow.adapters.sql.tables import Instant, attempt, envelope, failure, outbox
 from regrow.adapters.sql.transaction import (
@@ -30,6 +31,7 @@ from regrow.model import Audience, Deed, Due, DueMessage, Header, History, Messa
 _BEGUN = failure.c.started_retries > coding.STARTED_BEFORE
 
 
+@once_more
 class SqlStore(Keeping, Presence, DrainOrders, LessonOrders):
     """The ledger (`ports.Store`).
 
@@ -253,13 +255,13 @@ class SqlStore(Keeping, Presence, DrainOrders, LessonOrders):
     ) -> None:
         with self._database.write() as connection:
             mine = and_(failure.c.id.in_(failures), failure.c.token == token)
-            stopped = connection.execute(
+            found = select(failure.c.id, failure.c.task_id).where(mine).order_by(failure.c.id).with_for_update()
+            ids = {row.task_id: row.id for row in connection.execute(found)}
+            connection.execute(
                 update(failure)
-                .where(mine)
+                .where(failure.c.id.in_(list(ids.values())))
                 .values(token=None, manual=False, reason=reason, **values, **TOUCHED)
-                .returning(failure.c.id, failure.c.task_id)
             )
-            ids = {row.task_id: row.id for row in stopped}
             insert_notes(connection, ids.values(), now, Deed.STOPPED, detail=reason)
             told = [coding.message_row(ids[one.task_id], one, now) for one in messages if one.task_id in ids]
-            insert_messages(connection, told)
+            insert_messages(connection, self._kind, told)

@@ -1,5 +1,7 @@
 """The ledger's tables. The migrations create them; a test compares both.
 
+MariaDB and MySQL have no partial indexes: there the migrations leave the condition out, or make what comes nearest.
+
 `failure.due_at` carries the whole clockwork: it is when the dispatcher must look at the row next, whatever its state,
 and NULL when nobody needs to. A claim moves it to the end of the claim's lease, so a dispatcher that dies gives its
 work back.
@@ -30,8 +32,9 @@ from sqlalchemy import (
     false,
     text,
 )
+from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from regrow.capture.clean import clean
 
@@ -41,12 +44,25 @@ TASK_ID_LIMIT = 255
 #: SQLite counts rows by itself only in a column that it calls INTEGER.
 Id = BigInteger().with_variant(Integer(), "sqlite")
 
+#: MySQL's TEXT and BLOB end at 64 kB, its FLOAT after seven digits.
+LongText = Text().with_variant(mysql.LONGTEXT(), "mysql")
+Bytes = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
+Number = Float().with_variant(mysql.DOUBLE(asdecimal=False), "mysql")
+
 
 class Instant(TypeDecorator[datetime]):
-    """An aware datetime, kept in UTC. SQLite has no such type: there it is text that sorts as time does."""
+    """An aware datetime, kept in UTC.
+
+    SQLite has no such type: there it is text that sorts as time does. MySQL has none with a zone, nor with fractions of
+    a second unless it is asked for them.
+    """
 
     impl = DateTime(timezone=True)
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The database's type."""
+        return mysql.DATETIME(fsp=6) if dialect.name == "mysql" else super().load_dialect_impl(dialect)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """To the database; a naive datetime is a mistake and is refused."""
@@ -54,7 +70,8 @@ class Instant(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError(f"the ledger takes aware datetimes only, got {value!r}")
-        return value.astimezone(UTC).replace(tzinfo=None) if dialect.name == "sqlite" else value.astimezone(UTC)
+        instant = value.astimezone(UTC)
+        return instant if dialect.name == "postgresql" else instant.replace(tzinfo=None)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """From the database."""
@@ -91,6 +108,10 @@ class LongPhrase(Phrase):
 
     impl = Text
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The database's type."""
+        return mysql.LONGTEXT() if dialect.name == "mysql" else super().load_dialect_impl(dialect)
 
 
 class Name(TypeDecorator[str]):
@@ -196,7 +217,7 @@ attempt = Table(
     Column("error", LongPhrase, nullable=False),
     Column("worker", Phrase(255), nullable=False),
     Column("category", Word(64), nullable=False),
-    Column("confidence", Float, nullable=False),
+    Column("confidence", Number, nullable=False),
     Column("rule", Phrase(255), nullable=False),
     Column("verdict", LongPhrase, nullable=False),
     Column("action", Word(16), nullable=False),
@@ -244,7 +265,7 @@ envelope = Table(
     metadata,
     Column("failure_id", Id, ForeignKey("regrow_failure.id", ondelete="CASCADE"), primary_key=True),
     Column("coding", Word(16), nullable=False),
-    Column("body", LargeBinary, nullable=False),
+    Column("body", Bytes, nullable=False),
 )
 
 outbox = Table(
@@ -343,8 +364,8 @@ member = Table(
     Column("started_at", Instant, nullable=False),
     Column("seen_at", Instant, nullable=False),
     # A JSON list.
-    Column("queues", Text, nullable=False),
-    Column("skew_seconds", Float, nullable=False),
+    Column("queues", LongText, nullable=False),
+    Column("skew_seconds", Number, nullable=False),
     Column("spooled_bytes", BigInteger, nullable=False),
 )
 
@@ -357,7 +378,7 @@ begun = Table(
     Column("at", Instant, nullable=False),
     Column("coding", Word(16), nullable=False),
     # The run's facts as JSON text; empty where only rescues are counted.
-    Column("facts", LargeBinary, nullable=False),
+    Column("facts", Bytes, nullable=False),
     # How often the broker delivered it again and it was begun, counted from `rescues_since` on (`decide.DEATH_WINDOW`).
     Column("rescues", Integer, nullable=False),
     Column("rescues_since", Instant),

@@ -8,11 +8,11 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Row, bindparam, case, insert, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Executable, Insert, Row, bindparam, case, insert, literal, select, update
 
 from regrow.adapters.sql import coding
 from regrow.adapters.sql.direct import Direct
+from regrow.adapters.sql.kinds import Kind
 from regrow.adapters.sql.tables import TASK_ID_LIMIT, Instant, attempt, envelope, failure, folded, note, outbox
 from regrow.model import Deed, Failure, Handled, History, State
 
@@ -79,9 +79,9 @@ class SqlTransaction:
     def _insert_new(self, handled: Sequence[Handled]) -> dict[str, int]:
         # In one order, as locks are taken: see _known.
         ordered = sorted(handled, key=lambda one: _key(one.failure))
-        statement = _INSERT_NEW[self._ledger.dialect.name]
-        rows = self._ledger.run(statement, [coding.failure_row(one) for one in ordered])
-        return {row.task_id: row.id for row in rows}
+        rows = [coding.failure_row(one) for one in ordered]
+        ids = self._ledger.kind.insert_new(self._ledger, failure, "task_id", rows)
+        return {_key(one.failure): new for one, new in zip(ordered, ids, strict=True) if new is not None}
 
     def _advance(self, handled: Sequence[Handled]) -> None:
         if handled:
@@ -89,32 +89,19 @@ class SqlTransaction:
             self._ledger.run(_update_known(tuple(rows[0])), rows)
 
     def _insert_rows(self, handled: Sequence[Handled]) -> None:
-        dialect = self._ledger.dialect.name
+        kind = self._ledger.kind
         self._ledger.run(_INSERT_ATTEMPT, [coding.attempt_row(one) for one in handled])
         kept = [coding.envelope_row(one) for one in handled if one.failure.envelope is not None]
-        self._ledger.run(_PUT_ENVELOPE[dialect], kept)
+        self._ledger.run(_put_envelope(kind), kept)
         messages = [
             coding.message_row(one.id, message, one.decided_at or one.failure.failed_at)
             for one in handled
             for message in one.messages
             if one.id is not None
         ]
-        self._ledger.run(_INSERT_MESSAGE[dialect], messages)
+        self._ledger.run(_insert_message(kind), messages)
 
 
-def _put(statement: Any) -> Any:
-    """An INSERT that replaces the row that is there."""
-    new = statement.excluded
-    return statement.on_conflict_do_update(index_elements=["failure_id"], set_={"coding": new.coding, "body": new.body})
-
-
-_DIALECTS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
-_INSERT_NEW = {
-    name: dialect.insert(failure)
-    .on_conflict_do_nothing(index_elements=["task_id"])
-    .returning(failure.c.id, failure.c.task_id)
-    for name, dialect in _DIALECTS.items()
-}
 _UNPARK = (
     update(failure)
     .where(failure.c.id == bindparam("failure_id"), failure.c.parked)
@@ -126,11 +113,18 @@ _UNPARK = (
     )
 )
 _INSERT_ATTEMPT = insert(attempt).inline()
-_INSERT_MESSAGE = {
-    name: dialect.insert(outbox).inline().on_conflict_do_nothing(index_elements=["key"])
-    for name, dialect in _DIALECTS.items()
-}
-_PUT_ENVELOPE = {name: _put(dialect.insert(envelope).inline()) for name, dialect in _DIALECTS.items()}
+
+
+@cache
+def _insert_message(kind: Kind) -> Insert:
+    """A message; one whose key is there already was said before."""
+    return kind.adding(outbox, ["key"]).inline()
+
+
+@cache
+def _put_envelope(kind: Kind) -> Insert:
+    """A call, in the place of the one that is there."""
+    return kind.putting(envelope, ["failure_id"], lambda new: {"coding": new.coding, "body": new.body}).inline()
 
 
 @cache
@@ -175,10 +169,10 @@ def history_of(row: Row[Any]) -> History:
     )
 
 
-def insert_messages(connection: Connection, rows: Sequence[dict[str, object]]) -> None:
+def insert_messages(connection: Connection, kind: Kind, rows: Sequence[dict[str, object]]) -> None:
     """Put messages into the outbox; one whose key is there already was said before."""
     if rows:
-        connection.execute(_INSERT_MESSAGE[connection.dialect.name], rows)
+        connection.execute(_insert_message(kind), rows)
 
 
 def insert_notes(connection: Connection, failures: Iterable[int], at: datetime, deed: Deed, **more: str) -> None:
