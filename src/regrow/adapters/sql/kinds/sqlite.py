@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import RLock
@@ -99,6 +99,15 @@ class Sqlite(Conflicts):
             raw.execute(statement)
         yield
 
+    def run(self, raw: Any, text: str, rows: Sequence[Any]) -> list[Any]:
+        """See `Kind`."""
+        if len(rows) == 1:
+            return [raw.execute(text, rows[0])]
+        if text.startswith("SELECT") or "RETURNING" in text:
+            # Read at once: an open cursor is a statement of its own, and SQLite goes through all of them at each write.
+            return [_Read(raw.execute(text, row).fetchall()) for row in rows]
+        return [raw.executemany(text, rows)]
+
     def seconds(self, begin: Any, end: Any) -> Any:
         """See `Kind`."""
         return (func.julianday(end) - func.julianday(begin)) * 86400
@@ -118,6 +127,17 @@ class Sqlite(Conflicts):
             return ""
         folder = Path(url.database or "").absolute().parent
         return f"cannot open the ledger {url}: is the folder {folder} there and writable?"
+
+
+class _Read:
+    """A cursor that has been read."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self._rows = rows
+
+    def fetchall(self) -> list[Any]:
+        """The rows."""
+        return self._rows
 
 
 _FORKS = _Forks()
