@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -52,7 +53,8 @@ class Publisher:
         refused: Refusals = {}
         letters: list[Letter] = []
         others: list[tuple[int, Signature, Header]] = []
-        able = bool(calls) and self._kind() is not None and self._letters.able()
+        kind = self._kind if calls else None
+        able = kind is not None and self._letters.able()
         for due, header in calls:
             try:
                 call, expires = envelope.unpack(due)
@@ -66,7 +68,9 @@ class Publisher:
                 refused[due.failure] = error
             except Exception as error:  # a call that no longer fits the task
                 refused[due.failure] = DispatchError(f"{type(error).__name__}: {error}", permanent=True)
-        return refused | self._in_one_go(letters) | self._one_by_one(others)
+        if kind is not None:
+            refused |= self._in_one_go(kind, letters)
+        return refused | self._one_by_one(others)
 
     def close(self) -> None:
         """Close the connection; the next use opens a new one."""
@@ -76,38 +80,31 @@ class Publisher:
 
     # -- in one go --------------------------------------------------------------------------------------------------
 
-    def _in_one_go(self, letters: Sequence[Letter]) -> Refusals:
-        refused: Refusals = {}
+    def _in_one_go(self, kind: type[_Line], letters: Sequence[Letter]) -> Refusals:
         left = list(letters)
         # A connection that has been at rest may be dead without anybody's having noticed: tried once more, anew. What
         # got through the first time comes twice then, and the start check drops the second copy.
-        for last in (self._line is None, True):
-            if not left:
-                break
+        tries = 1 if self._line is None else 2
+        why = DispatchError("")
+        while left and tries:
+            tries -= 1
             try:
-                line = self._opened()
-                refused |= line.send(left)
-                left = []
+                return self._opened(kind).send(left)
             except Exception as error:  # each transport raises what its driver raises
+                why = DispatchError(f"the broker did not take it: {text_of(error, 500)}")
                 sent = self._line.taken if self._line is not None else set()
                 self.close()
                 left = [one for one in left if one.failure not in sent]
-                if last:
-                    why = DispatchError(f"the broker did not take it: {text_of(error, 500)}")
-                    refused |= {one.failure: why for one in left}
-                    break
-        return refused
+        return {one.failure: why for one in left}
 
-    def _opened(self) -> _Line:
+    def _opened(self, kind: type[_Line]) -> _Line:
         if self._pid != os.getpid():  # never a connection of the process that forked us
             self._line, self._pid = None, os.getpid()
         if self._line is None:
-            kind = self._kind()
-            if kind is None:
-                raise DispatchError("the broker has changed")
             self._line = kind(self._app.connection_for_write(heartbeat=0))
         return self._line
 
+    @cached_property
     def _kind(self) -> type[_Line] | None:
         """Who can publish to this broker in one go; None: nobody."""
         transport = self._app.connection_for_write().transport
@@ -167,9 +164,9 @@ class _Line:
     def __init__(self, connection: Connection) -> None:
         connection.transport_options = {**self.limits, **(connection.transport_options or {})}
         self._connection = connection
-        self._channel: Any = connection.default_channel
         self._declared: set[Road] = set()
         self.taken: set[int] = set()
+        self._reopen()
 
     def close(self) -> None:
         """Close the connection."""
@@ -186,7 +183,7 @@ class _Line:
 
     def _reopen(self) -> None:
         self._declared.clear()
-        self._channel = self._connection.default_channel
+        self._channel: Any = self._connection.default_channel
 
     def _declare(self, road: Road) -> None:
         if road not in self._declared:
@@ -267,10 +264,9 @@ class _Amqp(_Line):
     limits: ClassVar = {"read_timeout": SILENCE_SECONDS, "write_timeout": SILENCE_SECONDS}
 
     def __init__(self, connection: Connection) -> None:
-        super().__init__(connection)
         self._waiting: dict[int, Letter] = {}
         self._refused: Refusals = {}
-        self._reopen()
+        super().__init__(connection)
 
     def _reopen(self) -> None:
         super()._reopen()
